@@ -1,0 +1,205 @@
+"""The tables, as an ordered set of migrations (sqlite-utils' own, one transaction each)."""
+
+from __future__ import annotations
+
+from sqlite_utils import Migrations
+from sqlite_utils.db import Database
+
+migrations = Migrations("heedloop")
+
+SCHEMA = """
+CREATE TABLE events (
+    seq INTEGER PRIMARY KEY,                 -- order of arrival
+    event_id TEXT NOT NULL UNIQUE,
+    agent TEXT NOT NULL,
+    conversation_id TEXT NOT NULL,
+    role TEXT NOT NULL,
+    content TEXT NOT NULL,
+    tool_calls TEXT NOT NULL DEFAULT '[]',   -- JSON
+    tool_call_id TEXT,
+    ts INTEGER NOT NULL,                     -- UTC milliseconds
+    model TEXT,
+    weight_version TEXT,
+    source TEXT NOT NULL,                    -- mqtt | jsonl:<path> | cli
+    received INTEGER NOT NULL
+) STRICT;
+CREATE INDEX events_by_conversation ON events (conversation_id, seq);
+
+CREATE TABLE dead_letters (
+    id INTEGER PRIMARY KEY,
+    source TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    payload TEXT NOT NULL,                   -- at most 64 KiB of it
+    bytes INTEGER NOT NULL,
+    received INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
+
+CREATE TABLE offsets (
+    path TEXT PRIMARY KEY,
+    inode INTEGER NOT NULL,
+    offset INTEGER NOT NULL,
+    updated INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE corrections (
+    event_id TEXT PRIMARY KEY,
+    agent TEXT NOT NULL,
+    conversation_id TEXT NOT NULL,
+    turn_event_id TEXT NOT NULL,
+    verdict TEXT NOT NULL,
+    direction TEXT,
+    corrected TEXT,
+    author TEXT,
+    state TEXT NOT NULL,                     -- waiting (its turn has not come) | applied
+    received INTEGER NOT NULL
+) STRICT;
+CREATE INDEX corrections_by_turn ON corrections (turn_event_id);
+
+CREATE TABLE directions (
+    id TEXT PRIMARY KEY,                     -- <event_id>/<n>: the n-th directing sentence of a turn
+    conversation_id TEXT NOT NULL,
+    event_id TEXT NOT NULL,
+    text TEXT NOT NULL,
+    scope TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE decisions (
+    id TEXT PRIMARY KEY,                     -- <event_id>#<call_index>
+    conversation_id TEXT NOT NULL,
+    turn_event_id TEXT NOT NULL REFERENCES events (event_id),
+    call_index INTEGER NOT NULL,
+    created INTEGER NOT NULL
+) STRICT;
+CREATE INDEX decisions_by_turn ON decisions (turn_event_id);
+
+CREATE TABLE decision_directions (
+    decision_id TEXT NOT NULL REFERENCES decisions (id),
+    direction_id TEXT NOT NULL REFERENCES directions (id),
+    PRIMARY KEY (decision_id, direction_id)
+) STRICT;
+
+CREATE TABLE labels (
+    id INTEGER PRIMARY KEY,
+    decision_id TEXT NOT NULL REFERENCES decisions (id),
+    direction_id TEXT REFERENCES directions (id),
+    verdict TEXT NOT NULL,
+    confidence REAL NOT NULL,
+    labeller TEXT NOT NULL,
+    evidence TEXT NOT NULL,
+    created INTEGER NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX labels_once ON labels (decision_id, ifnull(direction_id, ''), labeller);
+
+CREATE TABLE examples (
+    id TEXT PRIMARY KEY,
+    kind TEXT NOT NULL,                      -- correction | general
+    decision_id TEXT REFERENCES decisions (id),
+    direction TEXT,
+    context TEXT NOT NULL,                   -- JSON messages
+    chosen TEXT,
+    rejected TEXT,
+    twin_context TEXT,                       -- JSON messages
+    weight REAL NOT NULL,
+    origin TEXT NOT NULL,
+    author TEXT,
+    state TEXT NOT NULL,                     -- needs_pair | ready | quarantined | superseded | refused
+    quota INTEGER NOT NULL,                  -- times it is to be trained on (corrections)
+    created INTEGER NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX examples_once ON examples (decision_id) WHERE state NOT IN ('superseded');
+
+CREATE TABLE versions (
+    id TEXT PRIMARY KEY,
+    parent TEXT REFERENCES versions (id),
+    kind TEXT NOT NULL,                      -- base | train | rollback
+    first_step INTEGER,
+    last_step INTEGER,
+    file TEXT,                               -- in versions/; NULL for the base
+    fingerprint TEXT NOT NULL,               -- hash of all live bytes
+    state TEXT NOT NULL,                     -- good | dropped (its file was retired)
+    note TEXT NOT NULL DEFAULT '',
+    created INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE steps (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    version_id TEXT NOT NULL REFERENCES versions (id),  -- the durable version it builds on
+    state TEXT NOT NULL,                     -- intent | confirmed | dropped | redo | rolled_back
+    learning_rate REAL NOT NULL,
+    replay_share REAL NOT NULL,
+    loss REAL,
+    seconds REAL,
+    changed_bytes INTEGER,
+    detail TEXT NOT NULL DEFAULT '{}',       -- JSON
+    intent INTEGER NOT NULL,
+    finished INTEGER
+) STRICT;
+
+CREATE TABLE step_rows (
+    step_id INTEGER NOT NULL REFERENCES steps (id),
+    slot INTEGER NOT NULL,
+    kind TEXT NOT NULL,                      -- correction | twin | general
+    example_id TEXT NOT NULL REFERENCES examples (id),
+    loss REAL,
+    PRIMARY KEY (step_id, slot)
+) STRICT;
+CREATE INDEX step_rows_by_example ON step_rows (example_id);
+
+CREATE TABLE probes (
+    id INTEGER PRIMARY KEY,
+    step_id INTEGER,                         -- the last confirmed step before it
+    version_id TEXT REFERENCES versions (id),  -- the version it judged or made
+    verdict TEXT NOT NULL,                   -- baseline | accept | breach
+    reason TEXT NOT NULL DEFAULT '',
+    seconds REAL NOT NULL,
+    created INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE probe_values (
+    probe_id INTEGER NOT NULL REFERENCES probes (id),
+    name TEXT NOT NULL,
+    value REAL NOT NULL,
+    items TEXT NOT NULL,                     -- JSON: score of each item, in order
+    PRIMARY KEY (probe_id, name)
+) STRICT;
+
+CREATE TABLE commands (
+    event_id TEXT PRIMARY KEY,
+    agent TEXT NOT NULL,
+    command TEXT NOT NULL,
+    args TEXT NOT NULL,
+    state TEXT NOT NULL,                     -- waiting | done | failed | refused
+    result TEXT NOT NULL DEFAULT '{}',
+    received INTEGER NOT NULL,
+    finished INTEGER
+) STRICT;
+
+CREATE TABLE outbox (
+    id INTEGER PRIMARY KEY,
+    payload TEXT NOT NULL,                   -- one event of contract v1
+    created INTEGER NOT NULL,
+    sent INTEGER
+) STRICT;
+CREATE INDEX outbox_unsent ON outbox (id) WHERE sent IS NULL;
+
+CREATE TABLE processes (
+    name TEXT PRIMARY KEY,
+    pid INTEGER,
+    state TEXT NOT NULL,                     -- starting | ready | restarting | stopped | failed
+    restarts INTEGER NOT NULL DEFAULT 0,
+    detail TEXT NOT NULL DEFAULT '',
+    updated INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL, updated INTEGER NOT NULL) STRICT;
+"""
+
+
+@migrations()
+def initial_schema(db: Database) -> None:
+    """Create every table of the foundation."""
+    for statement in SCHEMA.split(";\n"):
+        if statement.strip():
+            db.execute(statement)
