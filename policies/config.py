@@ -33,7 +33,7 @@ class ServerConfig(_Section):
 class BusConfig(_Section):
     """The MQTT broker. No url means the embedded one (amqtt, loopback, generated credentials)."""
 
-    url: str | None = Field(None, description="mqtt://user:password@host:port")
+    url: str | None = Field(None, description="mqtt://user:password@host:port; absent: the embedded one")
     agent: str = Field("agent", pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="id of this agent in topics")
     port: int = Field(0, ge=0, le=65535, description="port of the embedded broker; 0 takes a free one")
 
@@ -48,7 +48,9 @@ class SourceConfig(_Section):
 class LabelConfig(_Section):
     """When a label is sure enough to act on."""
 
-    train_above: float = Field(0.9, ge=0, le=1, description="confidence from which `ignored` makes an example")
+    train_above: float = Field(
+        0.9, ge=0, le=1, description="confidence from which `ignored` makes an example"
+    )
 
 
 class TrainingConfig(_Section):
@@ -61,9 +63,12 @@ class TrainingConfig(_Section):
     uses_per_example: int = Field(4, ge=1, description="times each correction is trained on")
     start_after_examples: int = Field(8, ge=1, description="start a round when so many wait ...")
     start_after_s: float = Field(10.0, ge=0, description="... or when nothing new came for so long")
-    max_decision_tokens: int = Field(64, ge=4, description="a longer decision is cut there")
+    max_decision_tokens: int = Field(64, ge=4, description="labelled tokens of a corrected answer")
+    max_replay_tokens: int = Field(24, ge=4, description="labelled tokens of a twin or general answer")
     max_context_tokens: int = Field(1024, ge=32, description="a longer context loses its oldest turns")
-    deviation_weight: float = Field(8.0, ge=1, description="weight of tokens that deviate from the rejected answer")
+    deviation_weight: float = Field(
+        8.0, ge=1, description="weight of tokens that deviate from the rejected answer"
+    )
     margin_weight: float = Field(0.5, ge=0)
     margin: float = Field(2.0, ge=0)
     kl_weight: float = Field(1.0, ge=0)
@@ -76,12 +81,18 @@ class TrainingConfig(_Section):
 class GuardConfig(_Section):
     """Probes: how often, and how much worse is too much."""
 
-    every_steps: int = Field(8, ge=1, description="steps between two probes; a passed probe is a durable version")
+    every_steps: int = Field(
+        8, ge=1, description="steps between two probes; a passed probe is a durable version"
+    )
     keep_versions: int = Field(5, ge=2)
     nll_increase: float = Field(0.05, gt=0, description="relative rise of general NLL that is a breach")
     facts_drop: float = Field(0.10, gt=0, description="fall of exact-match facts that is a breach")
-    follow_drop: float = Field(0.34, gt=0, description="fall of the follow-rate of learned directions that is a breach")
-    kl_to_base: float = Field(0.5, gt=0, description="nats a token on the base's own answers that are a breach")
+    follow_drop: float = Field(
+        0.34, gt=0, description="fall of the follow-rate of learned directions that is a breach"
+    )
+    kl_to_base: float = Field(
+        0.5, gt=0, description="nats a token on the base's own answers that are a breach"
+    )
     z: float = Field(2.0, ge=0, description="a worsening must also be so many standard errors from zero")
 
 

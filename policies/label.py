@@ -22,9 +22,9 @@ class Label(BaseModel):
     evidence: str = ""
 
 
+_BY_SEVERITY: tuple[Verdict, ...] = ("ignored", "followed", "unknown")
+
+
 def worst(verdicts: list[Verdict]) -> Verdict:
     """Return the verdict that a decision counts under: ignored before followed before unknown."""
-    for verdict in ("ignored", "followed"):
-        if verdict in verdicts:
-            return verdict  # type: ignore[return-value]
-    return "unknown"
+    return next((verdict for verdict in _BY_SEVERITY if verdict in verdicts), "unknown")

@@ -136,4 +136,3 @@ class ReplyEvent(_Outbound):
 
 
 OutboundEvent = LabelEvent | StepEvent | ProbeEvent | VersionEvent | RollbackEvent | AlertEvent | ReplyEvent
-INBOUND_PAYLOADS = {"turns": TurnPayload, "corrections": CorrectionPayload, "commands": CommandPayload}

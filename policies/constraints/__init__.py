@@ -1,0 +1,10 @@
+"""The checkable part of directions: what a program can verify, and often repair.
+
+One module per family; each has frozen `Constraint`s and readers that find them in a directing sentence.
+"""
+
+from policies.constraints.constraint import Constraint, Detect
+from policies.constraints.reader import Reading, read_constraints
+from policies.constraints.repair import broken, repair_all
+
+__all__ = ["Constraint", "Detect", "Reading", "broken", "read_constraints", "repair_all"]

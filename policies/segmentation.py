@@ -1,0 +1,53 @@
+"""Cut a conversation into decision points under the directions in force."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from policies.constraints import Detect
+from policies.decision import DecisionPoint
+from policies.directions import Force, advance
+from policies.turn import Turn
+
+
+def segment(turns: Iterable[Turn], *, start: int = 0, detect: Detect | None = None) -> list[DecisionPoint]:
+    """Return the decision points of turns in order of time; several conversations may be mixed.
+
+    One per assistant turn, plus one for each further tool call in it. Only turns from place `start` on
+    (among all given) make decision points; the earlier ones are their context.
+    """
+    return list(decision_points(turns, start=start, detect=detect))
+
+
+def decision_points(
+    turns: Iterable[Turn], *, start: int = 0, detect: Detect | None = None
+) -> Iterator[DecisionPoint]:
+    """Yield what `segment` returns, one at a time: contexts are copies, and long ones add up."""
+    earlier: dict[str, list[Turn]] = {}
+    forces: dict[str, Force] = {}
+    seen: set[str] = set()
+    for place, turn in enumerate(turns):
+        if turn.event_id in seen:
+            continue
+        seen.add(turn.event_id)
+        context = earlier.setdefault(turn.conversation_id, [])
+        force = forces.get(turn.conversation_id, Force())
+        if turn.role == "assistant" and place >= start:
+            yield from _decisions(turn, context, force, detect)
+        forces[turn.conversation_id] = advance(force, turn, detect)
+        context.append(turn)
+
+
+def _decisions(
+    turn: Turn, context: Sequence[Turn], force: Force, detect: Detect | None
+) -> Iterator[DecisionPoint]:
+    before, directions = tuple(context), force.directions(detect)
+    for call_index in range(max(1, len(turn.tool_calls))):
+        # The parts are valid models already: to check a long context again each time is quadratic.
+        yield DecisionPoint.model_construct(
+            conversation_id=turn.conversation_id,
+            turn=turn,
+            call_index=call_index,
+            context=before,
+            directions=directions,
+        )

@@ -1,0 +1,53 @@
+"""The twin of a context: the same without the direction. It teaches when not to do what was learned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from policies.constraints import Constraint, Detect, read_constraints
+from policies.sentences import Sentence, split_sentences, take_out
+from policies.turn import Message
+
+
+def twin(
+    context: Sequence[Message], direction: str, detect: Detect | None = None
+) -> tuple[Message, ...] | None:
+    """Return the context with the direction's sentences taken out of its system and user turns.
+
+    Every repetition goes too, and every other wording of the same demands: a twin that still asks for it
+    would teach the opposite. A system turn left empty is dropped. None when nothing is there to take out,
+    or when a user turn would be left empty.
+    """
+    wanted = [sentence.text for sentence in split_sentences(direction)]
+    demands = set(read_constraints(direction, detect).constraints)
+    messages: list[Message] = []
+    changed = False
+    for message in context:
+        content = message.get("content")
+        if message["role"] not in {"system", "developer", "user"} or not isinstance(content, str):
+            messages.append(message)
+            continue
+        directing = _directing(content, wanted, demands, detect)
+        left = take_out(content, directing) if directing else content
+        changed = changed or bool(directing)
+        if left.strip() or not directing:
+            messages.append({**message, "content": left} if directing else message)
+        elif message["role"] == "user":
+            return None
+    return tuple(messages) if changed and messages else None
+
+
+def _directing(
+    content: str, wanted: Sequence[str], demands: set[Constraint], detect: Detect | None
+) -> list[Sentence]:
+    plain = {_plain(text) for text in wanted}
+    found = []
+    for sentence in split_sentences(content):
+        said = set(read_constraints(sentence.text, detect).constraints)
+        if _plain(sentence.text) in plain or (said and said <= demands):
+            found.append(sentence)
+    return found
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.lower().split()).rstrip(".! ")
