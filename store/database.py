@@ -72,7 +72,9 @@ def open_read_only(home: Path) -> Store:
     """Open an existing store for reading. Raises ConfigError when there is none."""
     path = home / FILE_NAME
     if not path.exists():
-        raise ConfigError(f"no store at {path}: nothing has run there yet (start with `run.py up` or `ingest`)")
+        raise ConfigError(
+            f"no store at {path}: nothing has run there yet (start with `run.py up` or `ingest`)"
+        )
     return Store(_connect(f"file:{path}?mode=ro"), path)
 
 

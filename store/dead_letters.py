@@ -1,0 +1,29 @@
+"""Records that could not be read, kept with the reason so that nothing vanishes in silence."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from store import counters
+from store.clock import now_ms
+from store.database import Store
+
+MAX_KEPT = 64 * 1024
+"""Bytes of a payload that are kept; `bytes` holds its true size."""
+
+
+def keep(
+    connection: sqlite3.Connection, source: str, reason: str, payload: bytes | str, size: int | None = None
+) -> None:
+    """Keep one rejected record; `size` is its true size in bytes where `payload` is only its start."""
+    raw = payload.encode("utf-8", "surrogatepass") if isinstance(payload, str) else payload
+    connection.execute(
+        "INSERT INTO dead_letters (source, reason, payload, bytes, received) VALUES (?, ?, ?, ?, ?)",
+        (source, reason, raw[:MAX_KEPT].decode("utf-8", "replace"), size or len(raw), now_ms()),
+    )
+    counters.add(connection, "dead_letters")
+
+
+def recent(store: Store, limit: int = 20) -> list[sqlite3.Row]:
+    """Return the newest dead letters first."""
+    return store.rows("SELECT * FROM dead_letters ORDER BY id DESC LIMIT ?", (limit,))

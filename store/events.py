@@ -1,0 +1,69 @@
+"""Turns as they arrived, each exactly once by its event id."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable
+
+from policies.turn import ToolCall, Turn
+from store import counters
+from store.clock import now_ms
+
+
+def insert(connection: sqlite3.Connection, agent: str, turns: Iterable[Turn], source: str) -> list[Turn]:
+    """Keep the turns that are new, in the given order, and return them. A known event id is only counted."""
+    received = now_ms()
+    new: list[Turn] = []
+    repeated = 0
+    for turn in turns:
+        if _insert_one(connection, agent, turn, source, received):
+            new.append(turn)
+        else:
+            repeated += 1
+    counters.add(connection, "turns", len(new))
+    counters.add(connection, "turns_duplicate", repeated)
+    return new
+
+
+def conversation(connection: sqlite3.Connection, conversation_id: str) -> list[Turn]:
+    """Return the turns of one conversation in the order of their arrival."""
+    rows = connection.execute(
+        "SELECT * FROM events WHERE conversation_id = ? ORDER BY seq", (conversation_id,)
+    ).fetchall()
+    return [_turn(row) for row in rows]
+
+
+def get(connection: sqlite3.Connection, event_id: str) -> Turn | None:
+    """Return one turn, or None where it never came."""
+    row = connection.execute("SELECT * FROM events WHERE event_id = ?", (event_id,)).fetchone()
+    return None if row is None else _turn(row)
+
+
+def _insert_one(connection: sqlite3.Connection, agent: str, turn: Turn, source: str, received: int) -> bool:
+    row = connection.execute(
+        "INSERT INTO events (event_id, agent, conversation_id, role, content, tool_calls, tool_call_id, ts,"
+        " model, weight_version, source, received) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (event_id) DO NOTHING RETURNING seq",
+        (
+            turn.event_id,
+            agent,
+            turn.conversation_id,
+            turn.role,
+            turn.content,
+            json.dumps([call.model_dump() for call in turn.tool_calls]),
+            turn.tool_call_id,
+            turn.ts,
+            turn.model,
+            turn.weight_version,
+            source,
+            received,
+        ),
+    ).fetchone()
+    return row is not None
+
+
+def _turn(row: sqlite3.Row) -> Turn:
+    fields = {name: row[name] for name in row.keys() if name in Turn.model_fields}  # noqa: SIM118
+    fields["tool_calls"] = tuple(ToolCall(**call) for call in json.loads(row["tool_calls"]))
+    return Turn(**fields)

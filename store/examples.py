@@ -1,0 +1,184 @@
+"""Examples: what the learner trains on, and how often each was trained on.
+
+A use counts when its step is confirmed. A step that is undone (`redo`, `rolled_back`) gives its uses
+back, so each example is trained on exactly `quota` times in the lineage of the live version.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from policies.example import Example, Kind, Origin
+from store.clock import now_ms
+from store.database import Store
+
+_TRUST: dict[str, int] = {"correction": 3, "repair": 2, "few_shot": 1, "ordinary": 0, "base": 0}
+
+_USES = """(SELECT count(*) FROM step_rows r JOIN steps s ON s.id = r.step_id
+            WHERE r.example_id = e.id AND r.kind = '{kind}' AND s.state = 'confirmed')"""
+_TRAINED, _TWINNED, _REPLAYED = (_USES.format(kind=kind) for kind in ("correction", "twin", "general"))
+
+
+class Usable(NamedTuple):
+    """An example that a batch may hold, with its confirmed uses (as correction or general row, and as twin)."""
+
+    example: Example
+    uses: int
+    twin_uses: int
+    quota: int
+
+
+def upsert_correction_example(connection: sqlite3.Connection, example: Example, quota: int) -> bool:
+    """Keep an example of a decision; it replaces a less trusted one of the same decision.
+
+    One already quarantined stays: nothing comes back without a person's word. Returns True when kept.
+    """
+    old = connection.execute(
+        "SELECT id, origin, state FROM examples WHERE decision_id = ? AND state != 'superseded'",
+        (example.decision_id,),
+    ).fetchone()
+    if old is not None:
+        general = old["origin"] in ("ordinary", "base")
+        if not general and (old["state"] == "quarantined" or _TRUST[old["origin"]] >= _TRUST[example.origin]):
+            return False
+        connection.execute("UPDATE examples SET state = 'superseded' WHERE id = ?", (old["id"],))
+    _insert(connection, example, quota)
+    return True
+
+
+def add_general_example(connection: sqlite3.Connection, example: Example) -> bool:
+    """Keep an ordinary turn or a row of the base model's pool for replay. Returns True when new."""
+    if (
+        example.decision_id is not None
+        and connection.execute(
+            "SELECT 1 FROM examples WHERE decision_id = ? AND state != 'superseded'", (example.decision_id,)
+        ).fetchone()
+    ):
+        return False
+    if connection.execute("SELECT 1 FROM examples WHERE id = ?", (example.id,)).fetchone():
+        return False
+    _insert(connection, example, quota=0)
+    return True
+
+
+def complete_pair(
+    connection: sqlite3.Connection, example_id: str, chosen: str | None, origin: Origin
+) -> None:
+    """Give a `needs_pair` example its chosen decision; None refuses it (no confirmed answer was found)."""
+    connection.execute(
+        "UPDATE examples SET chosen = ?, origin = ?, state = ? WHERE id = ? AND state = 'needs_pair'",
+        (chosen, origin, "refused" if chosen is None else "ready", example_id),
+    )
+
+
+def refuse(connection: sqlite3.Connection, example_id: str) -> None:
+    """Take out an example that no training row can be made of."""
+    connection.execute("UPDATE examples SET state = 'refused' WHERE id = ?", (example_id,))
+
+
+def withdraw(connection: sqlite3.Connection, decision_id: str, kind: Kind) -> None:
+    """Take back the example of a decision that its labels bear out no longer."""
+    connection.execute(
+        "UPDATE examples SET state = 'superseded' WHERE decision_id = ? AND kind = ?"
+        " AND state IN ('ready', 'needs_pair')",
+        (decision_id, kind),
+    )
+
+
+def quarantine(connection: sqlite3.Connection, example_ids: Iterable[str]) -> int:
+    """Take correction examples out of training for good. Returns how many."""
+    marked = 0
+    for example_id in set(example_ids):
+        marked += connection.execute(
+            "UPDATE examples SET state = 'quarantined' WHERE id = ? AND kind = 'correction'"
+            " AND state != 'quarantined'",
+            (example_id,),
+        ).rowcount
+    return marked
+
+
+def pending(store: Store) -> list[Usable]:
+    """Return the correction examples that are still to be trained on, oldest first."""
+    rows = store.rows(
+        f"SELECT e.*, {_TRAINED} AS uses, {_TWINNED} AS twin_uses FROM examples e"
+        f" WHERE e.kind = 'correction' AND e.state = 'ready' AND {_TRAINED} < e.quota ORDER BY e.id"
+    )
+    return [Usable(_example(row), row["uses"], row["twin_uses"], row["quota"]) for row in rows]
+
+
+def learned(store: Store) -> list[Example]:
+    """Return the correction examples with at least one confirmed use, oldest first."""
+    rows = store.rows(
+        f"SELECT e.* FROM examples e WHERE e.kind = 'correction' AND e.state = 'ready' AND {_TRAINED} > 0"
+        " ORDER BY e.id"
+    )
+    return [_example(row) for row in rows]
+
+
+def needing_pair(store: Store) -> list[Example]:
+    """Return the ignored decisions for which nobody has given a right answer yet."""
+    return [
+        _example(row) for row in store.rows("SELECT * FROM examples WHERE state = 'needs_pair' ORDER BY id")
+    ]
+
+
+def general(store: Store, limit: int) -> list[Usable]:
+    """Return general replay: the newest ordinary turns and the base model's pool, half and half."""
+    ordinary = _general(store, "ordinary", "DESC", max(1, limit // 2))
+    return ordinary + _general(store, "base", "ASC", limit - len(ordinary))
+
+
+def newest_waiting(store: Store) -> int | None:
+    """Return when (ms) the newest untrained correction example was made."""
+    row = store.row(
+        "SELECT max(created) AS newest FROM examples WHERE kind = 'correction' AND state = 'ready'"
+        " AND id NOT IN (SELECT example_id FROM step_rows)"
+    )
+    return None if row is None else row["newest"]
+
+
+def get(store: Store, example_id: str) -> Example | None:
+    """Return one example."""
+    row = store.row("SELECT * FROM examples WHERE id = ?", (example_id,))
+    return None if row is None else _example(row)
+
+
+def _general(store: Store, origin: Origin, order: str, limit: int) -> list[Usable]:
+    rows = store.rows(
+        f"SELECT e.*, {_REPLAYED} AS uses FROM examples e WHERE e.kind = 'general' AND e.state = 'ready'"
+        f" AND e.origin = ? ORDER BY e.id {order} LIMIT ?",
+        (origin, limit),
+    )
+    return [Usable(_example(row), row["uses"], 0, 0) for row in rows]
+
+
+def _insert(connection: sqlite3.Connection, example: Example, quota: int) -> None:
+    connection.execute(
+        "INSERT INTO examples VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            example.id,
+            example.kind,
+            example.decision_id,
+            example.direction,
+            json.dumps(example.context),
+            example.chosen,
+            example.rejected,
+            None if example.twin_context is None else json.dumps(example.twin_context),
+            example.weight,
+            example.origin,
+            example.author,
+            example.state,
+            quota,
+            now_ms(),
+        ),
+    )
+
+
+def _example(row: sqlite3.Row) -> Example:
+    fields = {name: row[name] for name in row.keys() if name in Example.model_fields}  # noqa: SIM118
+    fields["context"] = json.loads(row["context"])
+    fields["twin_context"] = None if row["twin_context"] is None else json.loads(row["twin_context"])
+    return Example(**fields)
