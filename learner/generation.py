@@ -1,0 +1,93 @@
+"""Greedy answers of a model in the learner, many at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel
+
+from learner.frozen import new_cache, pad
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Generated ids, with the stop token as the last one if `ended`.
+
+    `log_probs` [T, V] fp16 are the model's log-probabilities at every id, where they were asked for.
+    """
+
+    ids: tuple[int, ...]
+    ended: bool
+    log_probs: Tensor | None = None
+
+
+@torch.no_grad()
+def greedy(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    max_new: int,
+    stop: Collection[int],
+    batch_size: int = 32,
+    with_log_probs: bool = False,
+) -> list[Answer]:
+    """Answer every prompt (ids, not empty) with at most `max_new` ids; the order is that of the prompts.
+
+    Prompts of like length share a batch, left-padded; a finished row leaves it.
+    """
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    answers: dict[int, Answer] = {}
+    for start in range(0, len(order), batch_size):
+        batch = order[start : start + batch_size]
+        found = _batch(model, [prompts[i] for i in batch], max_new, frozenset(stop), with_log_probs)
+        answers.update(zip(batch, found, strict=True))
+    return [answers[i] for i in range(len(prompts))]
+
+
+def _batch(
+    model: PreTrainedModel, prompts: list[Sequence[int]], max_new: int, stop: frozenset[int], keep: bool
+) -> list[Answer]:
+    ids, mask = (t.to(model.device) for t in pad(prompts, left=True))
+    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    cache = new_cache(model)
+    written: list[list[int]] = [[] for _ in prompts]
+    scores: list[list[Tensor]] = [[] for _ in prompts]
+    alive = list(range(len(prompts)))
+    for _ in range(max_new):
+        logits = _next_logits(model, ids, mask, positions, cache)
+        rows = F.log_softmax(logits, -1).half() if keep else [None] * len(alive)
+        chosen = logits.argmax(-1)
+        for row, token, score in zip(alive, chosen.tolist(), rows, strict=True):
+            written[row].append(token)
+            if score is not None:
+                scores[row].append(score)
+        going = [r for r, row in enumerate(alive) if written[row][-1] not in stop]
+        if not going:
+            break
+        if len(going) < len(alive):
+            index = torch.tensor(going, device=model.device)
+            cache.batch_select_indices(index)
+            chosen, mask, positions = chosen[index], mask[index], positions[index]
+            alive = [alive[r] for r in going]
+        ids, positions = chosen[:, None], positions[:, -1:] + 1
+        mask = F.pad(mask, (0, 1), value=1)
+    return [
+        Answer(tuple(tokens), tokens[-1] in stop, torch.stack(score) if score else None)
+        for tokens, score in zip(written, scores, strict=True)
+    ]
+
+
+def _next_logits(
+    model: PreTrainedModel, ids: Tensor, mask: Tensor, positions: Tensor, cache: DynamicCache
+) -> Tensor:
+    """Return the logits after the last token of every row, fp32 [rows, V].
+
+    lm_head gets a matrix: on a slice of the sequence it would copy its weight once a row.
+    """
+    hidden = model.model(
+        input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
+    ).last_hidden_state
+    return model.lm_head(hidden[:, -1]).float()

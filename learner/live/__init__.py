@@ -1,0 +1,1 @@
+"""The weights of a running vLLM server, shared with one writing process."""

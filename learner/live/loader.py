@@ -1,0 +1,168 @@
+"""Load format `live`: vLLM's default loader, after which every weight lies in a shared arena with a manifest.
+
+One private touch of vLLM, to watch on an upgrade: `_cpu_skip_gemm_dispatch` keeps a Linear weight unpacked.
+If it vanishes, the weight is gone after loading and the loader refuses.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import secrets
+import time
+from collections.abc import Generator
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from vllm.config import ModelConfig, VllmConfig
+from vllm.config.load import LoadConfig
+from vllm.logger import init_logger
+from vllm.model_executor.layers.linear import LinearBase, UnquantizedLinearMethod
+from vllm.model_executor.model_loader.default_loader import DefaultModelLoader
+
+from learner.base_model import checkpoint_folder, model_hash
+from learner.live.arena import Arena, claim, default_arena, place
+from learner.live.control import PAGE, ControlPage
+from learner.live.durable import apply_durable, read_durable
+from learner.live.manifest import Checkpoint, Manifest, TensorEntry, process_started, write_manifest
+from learner.live.placement import move, padding, plan, refuse_outside
+from learner.live.support import refuse_engine
+from learner.live.tensors import LiveTensors
+from learner.live.trace import LoadTrace, covered, joined
+from policies.errors import UnsupportedModel
+
+logger = init_logger("vllm.heedloop")
+
+
+class LiveLoader(DefaultModelLoader):
+    """Takes the folders `arena` and `versions` from --model-loader-extra-config; the rest is vLLM's own."""
+
+    def __init__(self, load_config: LoadConfig) -> None:
+        extra = dict(load_config.model_loader_extra_config or {})
+        self.folder = Path(extra.pop("arena", None) or default_arena())
+        versions = extra.pop("versions", None)
+        self.versions = None if versions is None else Path(versions)
+        super().__init__(
+            dataclasses.replace(load_config, load_format="auto", model_loader_extra_config=extra)
+        )
+
+    def create_model(self, vllm_config: VllmConfig, model_config: ModelConfig, prefix: str = "") -> nn.Module:
+        """Make the empty model, and ask vLLM to leave its Linear weights unpacked: the arena packs them."""
+        model = super().create_model(vllm_config, model_config, prefix)
+        for module in model.modules():
+            if isinstance(module, LinearBase):
+                if not isinstance(module.quant_method, UnquantizedLinearMethod):
+                    raise UnsupportedModel(f"live weights: {type(module.quant_method).__name__} is quantised")
+                if module.weight.ndim == 2:
+                    module._cpu_skip_gemm_dispatch = True
+        return model
+
+    def get_all_weights(
+        self, model_config: ModelConfig, model: nn.Module
+    ) -> Generator[tuple[str, Tensor], None, None]:
+        """The checkpoint's tensors, seen by the trace as they pass."""
+        yield from self._trace.watch(super().get_all_weights(model_config, model))
+
+    def load_weights(self, model: nn.Module, model_config: ModelConfig) -> None:
+        """Load as vLLM does, and trace it."""
+        parameters = dict(model.named_parameters())
+        self._trace = LoadTrace({n: p.data for n, p in parameters.items()})
+        with self._trace:
+            super().load_weights(model, model_config)
+        self._loaded = {n: (p.data_ptr(), tuple(p.shape)) for n, p in parameters.items()}
+
+    def load_model(self, vllm_config: VllmConfig, model_config: ModelConfig, prefix: str = "") -> nn.Module:
+        """Load, move every weight into the arena, apply the durable version, publish the manifest."""
+        refuse_engine(vllm_config, model_config)
+        claim(self.folder)  # its lock stays open, and so locked, until this process ends
+        model: nn.Module = super().load_model(vllm_config, model_config, prefix)
+        began = time.perf_counter()
+        manifest = _publish(self, model, vllm_config, model_config)
+        logger.info(
+            "live weights: %d tensors, %d MiB in %s, %.2f s",
+            *(len(manifest.hf), manifest.nbytes >> 20, self.folder, time.perf_counter() - began),
+        )
+        return model
+
+
+def _publish(
+    loader: LiveLoader, model: nn.Module, vllm_config: VllmConfig, model_config: ModelConfig
+) -> Manifest:
+    if next(model.parameters()).device.type != "cpu":
+        raise UnsupportedModel("live weights: only the CPU build of vLLM is served so far")
+    entries, homes = plan(model, loader._loaded)
+    sizes = {n: prod(e.shape) * getattr(torch, e.dtype).itemsize for n, e in entries.items()}
+    steering = _steering(model, model_config)
+    placed, start = place(entries, sizes, PAGE)
+    reserved, nbytes = place({"": steering}, {"": prod(steering.shape) * 2}, start)
+    manifest = _manifest(
+        loader,
+        padding(model),
+        model=model_config.model,
+        model_hash=model_hash(checkpoint_folder(model_config.model, model_config.revision)),
+        nbytes=nbytes,
+        prefix_caching=bool(vllm_config.cache_config.enable_prefix_caching),
+        control=TensorEntry(offset=0, shape=(PAGE // 8,), dtype="int64"),
+        steering=reserved[""],
+        tensors=placed,
+    )
+    _refuse_incomplete(manifest)
+    arena = Arena.create(loader.folder, nbytes)
+    for name, home in homes.items():
+        move(arena.tensor(placed[name]), placed[name], home)
+    refuse_outside(model, arena)
+    durable = read_durable(loader.versions)
+    if loader.versions is not None:
+        apply_durable(loader.versions, durable, manifest.model_hash, LiveTensors(manifest, arena))
+    ControlPage(memoryview(arena.map)).format(manifest.generation, durable.version, durable.step)
+    write_manifest(loader.folder, manifest)
+    loader._trace.sources.clear()
+    return manifest
+
+
+def _manifest(loader: LiveLoader, real: dict[str, int], **fields: Any) -> Manifest:
+    trace = loader._trace
+    hf = {name: joined(trace.runs[name]) for name in trace.sources if name in trace.runs}
+    checkpoint = {
+        n: Checkpoint(shape=tuple(t.shape), dtype=str(t.dtype)[6:]) for n, t in trace.sources.items()
+    }
+    tensors: dict[str, TensorEntry] = fields["tensors"]
+    filled = covered(run for runs in hf.values() for run in runs)
+    own = {n: e for n, e in tensors.items() if e.alias is None and e.copy_of is None}
+    return Manifest(
+        generation=secrets.token_hex(8),
+        pid=os.getpid(),
+        started=process_started(os.getpid()) or 0,
+        hf=hf,
+        checkpoint=checkpoint,
+        lost=tuple(dict.fromkeys(trace.lost)),
+        unmapped=tuple(n for n, e in own.items() if filled.get(n) != real.get(n, prod(e.shape))),
+        **fields,
+    )
+
+
+def _steering(model: nn.Module, model_config: ModelConfig) -> TensorEntry:
+    """The reserved buffer (layers, hidden): zeros, added to nothing yet."""
+    layers = {n for n, _ in model.named_modules() if n.rpartition(".")[2].isdigit() and ".layers." in f".{n}"}
+    return TensorEntry(offset=0, shape=(len(layers), model_config.get_hidden_size()), dtype="bfloat16")
+
+
+def _refuse_incomplete(manifest: Manifest) -> None:
+    """Raises UnsupportedModel when a weight does not come, whole and once, from runs of the checkpoint."""
+    partly, ragged = [], []
+    for name, runs in manifest.hf.items():
+        if sum(run.count for run in runs) != prod(manifest.checkpoint[name].shape):
+            partly.append(name)
+        packed = [(run, e.shape[-1]) for run in runs if (e := manifest.tensors[run.tensor]).layout != "plain"]
+        ragged += [name for run, columns in packed if run.start % columns or run.count % columns]
+    for what, names in (
+        ("changed while loading", manifest.lost),
+        ("not whole in the checkpoint", manifest.unmapped),
+        ("served only in part", partly),
+        ("packed with borders inside a row", ragged),
+    ):
+        if names:
+            raise UnsupportedModel(f"live weights: {len(names)} tensors are {what}, such as {names[0]}")

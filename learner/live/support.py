@@ -1,0 +1,78 @@
+"""What cannot be live, told before a server starts (from config.json) and again by the engine that loads."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from policies.errors import ConfigError, UnsupportedModel
+
+_EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts", "num_moe_experts")
+
+
+def check_supported(model_dir: Path) -> None:
+    """Read the folder's config.json. Raises UnsupportedModel for weights that cannot be live, ConfigError
+    for no model.
+    """
+    path = model_dir / "config.json"
+    try:
+        config = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise ConfigError(f"{model_dir}: not a model folder, it has no config.json") from error
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: cannot be read as JSON ({error})") from error
+    if not isinstance(config, dict) or not isinstance(config.get("architectures"), list):
+        raise ConfigError(f"{path}: names no architecture")
+    for part in (config, config.get("text_config")):
+        if isinstance(part, dict):
+            _refuse_config(model_dir, part)
+    if not list(model_dir.glob("*.safetensors")):
+        raise UnsupportedModel(f"{model_dir}: no *.safetensors weights in it")
+
+
+def _refuse_config(model_dir: Path, config: dict[str, Any]) -> None:
+    if config.get("quantization_config") or config.get("compression_config"):
+        raise UnsupportedModel(f"{model_dir}: quantised weights cannot be live; take the bfloat16 checkpoint")
+    if config.get("kv_lora_rank"):
+        raise UnsupportedModel(
+            f"{model_dir}: latent attention (MLA) keeps derived copies of weights; not supported"
+        )
+    if any(isinstance(config.get(key), int) and config[key] > 1 for key in _EXPERTS):
+        raise UnsupportedModel(f"{model_dir}: a mixture of experts is rearranged by vLLM; not supported")
+    if config.get("model_type") in (
+        "mamba",
+        "mamba2",
+        "falcon_mamba",
+        "jamba",
+        "bamba",
+        "nemotron_h",
+        "zamba2",
+    ):
+        raise UnsupportedModel(
+            f"{model_dir}: {config['model_type']} transforms weights while loading; not supported"
+        )
+
+
+def refuse_engine(vllm_config: Any, model_config: Any) -> None:
+    """Raises UnsupportedModel when the engine's own settings (vllm.config) would leave weights behind."""
+    import torch
+    from vllm import envs
+
+    parallel, compiled = vllm_config.parallel_config, vllm_config.compilation_config
+    inductor = compiled.inductor_compile_config
+    reasons = {
+        f"quantisation {model_config.quantization}": model_config.quantization is not None,
+        "latent attention (MLA)": model_config.use_mla,
+        "a mixture of experts": model_config.get_num_experts() > 0,
+        "sleep mode (--enable-sleep-mode)": model_config.enable_sleep_mode,
+        "speculative decoding (--speculative-config)": vllm_config.speculative_config is not None,
+        "max_autotune, which freezes weights": bool(inductor.get("max_autotune")),
+        "several ranks (tensor, pipeline or data parallel)": parallel.world_size_across_dp > 1,
+        f"dtype {model_config.dtype} (use --dtype bfloat16)": model_config.dtype != torch.bfloat16,
+        "cached compilation (set VLLM_USE_AOT_COMPILE=0)": envs.VLLM_USE_AOT_COMPILE
+        and not model_config.enforce_eager,
+    }
+    found = [reason for reason, holds in reasons.items() if holds]
+    if found:
+        raise UnsupportedModel(f"live weights do not go with {found[0]}")

@@ -1,0 +1,222 @@
+"""The learner process: attach to the live weights, train on what comes, carry out commands, survive restarts.
+
+`python -m learner`, with the configuration of the environment; the address, model and arena of the server
+stand in the store. `run.py up` provides both.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+import torch
+from pydantic import BaseModel, ConfigDict
+
+from learner.archive import Archive
+from learner.commands import carry_out
+from learner.general_pool import load_or_make
+from learner.lineage import Lineage
+from learner.live.client import LiveWeights
+from learner.model import load_model
+from learner.probing.material import load_material
+from learner.probing.suite import ProbeSuite
+from learner.rehearsal import Rehearsal, follows
+from learner.rounds import Rounds
+from learner.serving import prove_live
+from learner.trainer import Trainer
+from policies.config import Config
+from policies.errors import ConfigError, GuardRefused, Unreachable
+from store import commands, examples, probes, state, wakeup
+from store.database import Store, open_store
+from store.home import VERSIONS, home_of
+
+log = structlog.get_logger()
+
+IDLE_S = 1.0
+"""How long an idle learner sleeps without a wake-up."""
+ATTACH_EVERY_S = 0.5
+
+
+class Serving(BaseModel):
+    """What the supervisor knows of the server; written to the store before the learner starts."""
+
+    model_config = ConfigDict(frozen=True, protected_namespaces=())
+
+    url: str
+    model_name: str
+    model_dir: Path
+    model_hash: str
+    arena: Path
+
+
+class Stop:
+    """Set by SIGTERM; the step under way is finished first."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        signal.signal(signal.SIGTERM, lambda *_: self._event.set())
+        signal.signal(signal.SIGINT, lambda *_: self._event.set())
+
+    def __bool__(self) -> bool:
+        return self._event.is_set()
+
+
+def run(config: Config) -> None:
+    """Learn until SIGTERM."""
+    stop, home = Stop(), home_of(config)
+    store = open_store(home)
+    serving = Serving.model_validate(_known(store, "serving"))
+    torch.set_num_threads(config.training.threads)
+    listener = wakeup.Listener(home, "learner")
+    learner = Learner(store, config, serving, home)
+    while not stop:
+        try:
+            with learner.attached(stop) as attachment:
+                if attachment is not None:
+                    learner.serve(attachment, stop, listener)
+        except Unreachable as error:
+            log.warning("server gone, attaching again", reason=str(error))
+    listener.close()
+    store.close()
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """All that is bound to one life of the server."""
+
+    live: LiveWeights
+    lineage: Lineage
+    rounds: Rounds
+
+
+class Learner:
+    """The models in memory, and one attachment after the other to the server's live weights."""
+
+    def __init__(self, store: Store, config: Config, serving: Serving, home: Path) -> None:
+        began = time.monotonic()
+        self._store, self._config, self._serving, self._home = store, config, serving, home
+        model, tokenizer = load_model(serving.model_dir)
+        base, _ = load_model(serving.model_dir)
+        self._trainer = Trainer(model, tokenizer, base, config.training, config.training.seed)
+        tokens = config.training.max_decision_tokens
+        self._suite = ProbeSuite(model, base, tokenizer, load_material(), follows, tokens)
+        self._archive = Archive(home / VERSIONS, serving.model_dir, serving.model_hash)
+        self._rehearsal = Rehearsal(store, serving.url, serving.model_name)
+        pool = load_or_make(serving.model_hash, base, tokenizer, config.training.max_replay_tokens)
+        with store.write() as connection:
+            for example in pool:
+                examples.add_general_example(connection, example)
+        log.info("models loaded", seconds=round(time.monotonic() - began, 1), pool=len(pool))
+
+    @contextmanager
+    def attached(self, stop: Stop) -> Iterator[Attachment | None]:
+        """Wait for the server, prove that its weights are live, settle what a crash left open; then let go.
+
+        Yields None when `stop` came first.
+        """
+        live = self._wait_for_live(stop)
+        if live is None:
+            yield None
+            return
+        try:
+            lineage = Lineage(
+                self._store, self._archive, live, self._trainer, self._config.guard.keep_versions
+            )
+            lineage.settle()
+            rounds = Rounds(self._store, self._config, live, self._trainer, self._suite, lineage)
+            if not probes.baseline(self._store):
+                rounds.measure("baseline")
+            self._say(ready=True)
+            log.info("attached", generation=live.generation, version=lineage.version.id)
+            yield Attachment(live, lineage, rounds)
+        finally:
+            self._say(ready=False)
+            live.close()
+
+    def serve(self, attachment: Attachment, stop: Stop, listener: wakeup.Listener) -> None:
+        """Train and answer commands until stopped. Raises Unreachable when the server is gone."""
+        while not stop:
+            if not attachment.live.is_current():
+                raise Unreachable(f"the server of generation {attachment.live.generation} is gone")
+            self._carry_out_commands(attachment)
+            if self._paused():
+                self._show("paused")
+            elif self._train(attachment, stop):
+                continue
+            else:
+                self._show("listening")
+            listener.wait(IDLE_S)
+
+    def _train(self, attachment: Attachment, stop: Stop) -> bool:
+        """Prepare what waits, and run a round when one is due. Returns whether one was."""
+        self._rehearsal.complete()
+        attachment.rounds.prepare()
+        if not attachment.rounds.due():
+            return False
+        self._show("training")
+        attachment.rounds.run(lambda: bool(stop) or self._interrupted(attachment))
+        return True
+
+    def _interrupted(self, attachment: Attachment) -> bool:
+        """Between two steps: carry out commands; tell whether one of them was a pause."""
+        self._carry_out_commands(attachment)
+        return self._paused()
+
+    def _carry_out_commands(self, attachment: Attachment) -> None:
+        for command in commands.waiting(self._store):
+            carry_out(self._store, command, attachment.lineage, attachment.rounds)
+
+    def _wait_for_live(self, stop: Stop) -> LiveWeights | None:
+        """Attach as the one writer. Raises ConfigError when the server does not compute with the arena."""
+        said = ""
+        while not stop:
+            try:
+                self._prove()
+                return LiveWeights.attach(self._serving.arena)
+            except GuardRefused as error:
+                raise ConfigError(str(error)) from error
+            except Unreachable as error:
+                if str(error) != said:
+                    said = str(error)
+                    log.info("waiting for the live weights", reason=said)
+                time.sleep(ATTACH_EVERY_S)
+        return None
+
+    def _prove(self) -> None:
+        """See once for each start of the server that a write changes its next answer."""
+        looking = LiveWeights.attach(self._serving.arena, exclusive=False)
+        generation = looking.generation
+        looking.close()
+        if state.get(self._store, "proven") != generation:
+            prove_live(self._serving.url, self._serving.model_name, self._serving.arena)
+            with self._store.write() as connection:
+                state.put(connection, "proven", generation)
+            log.info("proven live: a write was seen by the next answer, and undone", generation=generation)
+
+    def _paused(self) -> bool:
+        return not self._config.training.enabled or bool(state.get(self._store, "paused", False))
+
+    def _show(self, activity: str) -> None:
+        if state.get(self._store, "activity") != activity:
+            with self._store.write() as connection:
+                state.put(connection, "activity", activity)
+            wakeup.notify(self._home, "loop")
+
+    def _say(self, *, ready: bool) -> None:
+        with self._store.write() as connection:
+            state.put(connection, "learner", {"pid": os.getpid(), "ready": ready})
+
+
+def _known(store: Store, name: str) -> Any:
+    value = state.get(store, name)
+    if value is None:
+        raise ConfigError(f"{store.path} does not say {name!r}: the learner is started by `run.py up`")
+    return value

@@ -1,0 +1,221 @@
+"""A round of training: from the first waiting correction until none is left, step by step."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+import structlog
+
+from learner.lineage import Lineage, version_event
+from learner.live.client import LiveWeights
+from learner.probing.suite import ProbeRun, ProbeSuite
+from learner.tokens import Row
+from learner.trainer import Gradients, Trainer
+from policies import guard, replay, schedule
+from policies.config import Config
+from policies.errors import InputError
+from policies.example import Example
+from policies.messages import AlertEvent, ProbeEvent, StepEvent
+from store import examples, outbox, probes, steps, versions
+from store.clock import now_ms, rfc3339
+from store.database import Store
+from store.examples import Usable
+from store.probes import ProbeVerdict
+
+log = structlog.get_logger()
+
+GENERAL_POOL = 48
+MOST_DROPS = 3
+"""A correction in so many dropped steps is quarantined: it is what makes the steps not finite."""
+
+
+class Rounds:
+    """Trains on what waits, probes at the set cadence, keeps or undoes."""
+
+    def __init__(
+        self,
+        store: Store,
+        config: Config,
+        live: LiveWeights,
+        trainer: Trainer,
+        suite: ProbeSuite,
+        lineage: Lineage,
+    ) -> None:
+        self._store, self._config, self._live = store, config, live
+        self._trainer, self._suite, self._lineage = trainer, suite, lineage
+        self._known: dict[str, Example] = {}
+
+    def due(self) -> bool:
+        """Tell whether enough corrections wait, or nothing new has come for long enough."""
+        waiting = len(examples.pending(self._store))
+        newest = examples.newest_waiting(self._store)
+        quiet_s = float("inf") if newest is None else (now_ms() - newest) / 1000
+        return schedule.round_starts(waiting, quiet_s, self._config.training)
+
+    def prepare(self) -> None:
+        """Do ahead of time what a round needs of the base model: the twins' answers, log-probabilities."""
+        usable = examples.pending(self._store) + examples.general(self._store, GENERAL_POOL)
+        self._trainer.warm(
+            [row for u in self._trainable(usable) for row in self._trainer.rows_for(u.example)]
+        )
+
+    def run(self, interrupted: Callable[[], bool]) -> None:
+        """Train until nothing waits or `interrupted()`; what was changed is probed before it returns."""
+        done = used = 0
+        while not interrupted():
+            pending = self._trainable(examples.pending(self._store))
+            left = sum(usable.quota - usable.uses for usable in pending)
+            rate = schedule.learning_rate(
+                self._config.training.learning_rate,
+                done,
+                warmup=self._config.training.warmup_steps,
+                remaining_uses=left,
+                planned_uses=left + used,
+            )
+            batch = self._batch(pending)
+            if not batch:
+                break
+            used += self._step(batch, rate)
+            done += 1
+            if self._unprobed() >= self._config.guard.every_steps and not self.check():
+                return
+        if self._unprobed():
+            self.check()
+
+    def check(self) -> bool:
+        """Probe the live weights; make them a durable version, or roll them back. True when kept."""
+        run = self._suite.run(examples.learned(self._store))
+        before, accepted = probes.baseline(self._store), probes.last_accepted(self._store)
+        judged = guard.judge(run.scores, before, accepted, self._config.guard)
+        if judged.breach:
+            reason = "; ".join(judged.reasons)
+            self._record(run, "breach", reason)
+            self._lineage.roll_back(self._lineage.version, reason)
+            return False
+        version = self._lineage.accept()
+        with self._store.write() as connection:
+            versions.add(connection, version)
+            outbox.put(connection, version_event(version))
+        self._lineage.enter(version)
+        self._record(run, "accept")
+        return True
+
+    def measure(self, verdict: ProbeVerdict = "accept") -> ProbeRun:
+        """Run all probes in full on the live weights and record them; nothing is judged."""
+        run = self._suite.run(examples.learned(self._store), full=True)
+        self._record(run, verdict)
+        return run
+
+    def _step(self, batch: Sequence[Row], rate: float) -> int:
+        """Take one step: intent, gradients, live weights, confirmation. Returns the uses it took."""
+        version = self._lineage.version.id
+        with self._store.write() as connection:
+            step_id = steps.begin(connection, version, rate, [(row.kind, row.example_id) for row in batch])
+        gradients = self._trainer.backward(batch)
+        if not gradients.finite:
+            self._drop(step_id, batch, gradients)
+            return 0
+        with self._live.publishing(version, step_id):
+            applied = self._trainer.apply(gradients, rate, self._live.write)
+        event = StepEvent(
+            ts=rfc3339(now_ms()),
+            step=step_id,
+            state="confirmed",
+            loss=gradients.loss,
+            replay_share=sum(row.kind == "general" for row in batch) / len(batch),
+        )
+        with self._store.write() as connection:
+            steps.confirm(
+                connection,
+                step_id,
+                loss=gradients.loss,
+                row_losses=gradients.row_losses,
+                seconds=gradients.seconds + applied.seconds,
+                changed_bytes=applied.changed_bytes,
+                detail={"gradient_norm": gradients.norm, "apply_seconds": round(applied.seconds, 3)},
+            )
+            outbox.put(connection, event)
+        log.info("step", step=step_id, loss=round(gradients.loss, 4), rate=rate)
+        return sum(row.kind == "correction" for row in batch)
+
+    def _batch(self, pending: Sequence[Usable]) -> list[Row]:
+        """Choose the rows of the next step, none when nothing waits."""
+        rng = random.Random(f"{self._config.training.seed}/{steps.last(self._store)}")
+        general = self._trainable(examples.general(self._store, GENERAL_POOL))
+        size = 2 * self._config.training.corrections_per_batch
+        slots = replay.compose(
+            [self._candidate(usable) for usable in pending],
+            [self._candidate(usable) for usable in general],
+            size,
+            rng,
+        )
+        return [self._row(slot.kind, slot.example_id) for slot in slots]
+
+    def _candidate(self, usable: Usable) -> replay.Candidate:
+        has_twin = any(row.kind == "twin" for row in self._trainer.rows_for(usable.example))
+        return replay.Candidate(usable.example.id, usable.uses, usable.quota, has_twin, usable.twin_uses)
+
+    def _row(self, kind: str, example_id: str) -> Row:
+        rows = self._trainer.rows_for(self._known[example_id])
+        return next(row for row in rows if row.kind == kind)
+
+    def _trainable(self, candidates: Sequence[Usable]) -> list[Usable]:
+        """Return those that rows can be made of."""
+        with suppress(InputError):  # prepares all that it can; `_has_rows` meets each error again
+            self._trainer.prepare([usable.example for usable in candidates])
+        return [usable for usable in candidates if self._has_rows(usable.example)]
+
+    def _has_rows(self, example: Example) -> bool:
+        try:
+            self._trainer.rows_for(example)
+        except InputError as error:
+            with self._store.write() as connection:
+                examples.refuse(connection, example.id)
+                outbox.put(connection, AlertEvent(ts=rfc3339(now_ms()), message=f"not trained on: {error}"))
+            return False
+        self._known[example.id] = example
+        return True
+
+    def _drop(self, step_id: int, batch: Sequence[Row], gradients: Gradients) -> None:
+        """Record a step that was not finite; what keeps causing it is quarantined."""
+        corrections = {row.example_id for row in batch if row.kind == "correction"}
+        reason = f"loss {gradients.loss} or gradient norm {gradients.norm} is not finite"
+        with self._store.write() as connection:
+            steps.drop(connection, step_id, reason, gradients.seconds)
+            repeated = [e for e in corrections if steps.drops_of(connection, e) >= MOST_DROPS]
+            examples.quarantine(connection, repeated)
+            share = sum(row.kind == "general" for row in batch) / len(batch)
+            outbox.put(
+                connection,
+                StepEvent(ts=rfc3339(now_ms()), step=step_id, state="dropped", loss=None, replay_share=share),
+            )
+            for example_id in repeated:
+                outbox.put(
+                    connection,
+                    AlertEvent(ts=rfc3339(now_ms()), message=f"{example_id} quarantined: {reason}"),
+                )
+        log.warning("step dropped", step=step_id, reason=reason, quarantined=repeated)
+
+    def _unprobed(self) -> int:
+        """Return how many confirmed steps the last durable version does not have."""
+        return steps.confirmed_after(self._store, self._lineage.version.last_step or 0)
+
+    def _record(self, run: ProbeRun, verdict: ProbeVerdict, reason: str = "") -> None:
+        values = {name: probes.mean(list(items.values())) for name, items in run.scores.items() if items}
+        step = steps.last_confirmed(self._store)
+        with self._store.write() as connection:
+            probes.add(
+                connection,
+                step_id=step,
+                version_id=self._lineage.version.id,
+                verdict=verdict,
+                reason=reason,
+                seconds=run.seconds,
+                scores=run.scores,
+            )
+            outbox.put(
+                connection, ProbeEvent(ts=rfc3339(now_ms()), step=step, values=values, verdict=verdict)
+            )
+        log.info("probe", verdict=verdict, reason=reason, seconds=round(run.seconds, 1), **values)

@@ -1,0 +1,172 @@
+"""Real parts for all tests: the embedded model, a tiny Qwen3.5, and vLLM servers with live weights, one a
+session.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from learner.serving import server_command, wait_until_ready
+from policies.config import ServerConfig
+from policies.errors import Unreachable
+
+START_S = 300.0
+QWEN35_VERSION = "01TINYVERSION"
+QWEN35_STEP = 7
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server: `name` is the model name of requests, `pid` the one to signal."""
+
+    url: str
+    name: str
+    model_dir: Path
+    arena: Path
+    versions: Path
+    log: Path
+    pid: int
+
+
+def free_port() -> int:
+    """A TCP port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(name="serve", scope="session")
+def _serve() -> Callable[..., AbstractContextManager[Server]]:
+    """The function `serving`, for tests that need a server of their own."""
+    return serving
+
+
+@contextmanager
+def serving(model_dir: Path, folder: Path, versions: Path, *extra: str, name: str = "m") -> Iterator[Server]:
+    """Run a real vLLM server for the time of the block. Raises Unreachable, with the end of its log, if it
+    fails.
+    """
+    port = free_port()
+    arena = Path("/dev/shm") / f"heedloop-tests-{os.getpid()}-{port}"
+    config = ServerConfig(model=name, extra_args=extra)
+    argv, env = server_command(config, model_dir, arena, versions, port)
+    log = folder / "vllm.log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(argv, env=env, stdout=out, stderr=out, start_new_session=True, cwd=folder)
+    server = Server(f"http://127.0.0.1:{port}", name, model_dir, arena, versions, log, process.pid)
+    try:
+        wait_until_ready(server.url, START_S, lambda: process.poll() is None)
+        yield server
+    except Unreachable as error:
+        raise Unreachable(f"{error}\n{log.read_text(errors='replace')[-8000:]}") from error
+    finally:
+        _stop(process)
+        shutil.rmtree(arena, ignore_errors=True)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End the server and its engine: they are the process group that we made."""
+    process.terminate()
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.fixture(scope="session")
+def smollm2_path() -> Path:
+    """The embedded SmolLM2-135M-Instruct, converted once into the user's cache."""
+    from learner.base_model import resolve_model
+
+    return resolve_model("smollm2", lambda what, part: print(f"{what} {part:.0%}", file=sys.stderr))
+
+
+@pytest.fixture(scope="session")
+def tiny_qwen35_path(smollm2_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Qwen3.5 of 13 M parameters: three Gated DeltaNet layers, one of attention, head not tied."""
+    import torch
+    from transformers import AutoTokenizer
+    from transformers.models.qwen3_5 import Qwen3_5ForCausalLM, Qwen3_5TextConfig
+
+    folder = tmp_path_factory.mktemp("tiny-qwen35")
+    tokenizer = AutoTokenizer.from_pretrained(smollm2_path)
+    config = Qwen3_5TextConfig(
+        **{
+            "vocab_size": len(tokenizer),
+            "hidden_size": 128,
+            "intermediate_size": 256,
+            "num_hidden_layers": 4,
+        },
+        **{
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "head_dim": 64,
+            "max_position_embeddings": 2048,
+        },
+        **{"linear_num_key_heads": 4, "linear_num_value_heads": 8},
+        **{"linear_key_head_dim": 64, "linear_value_head_dim": 64},
+        **{"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2, "tie_word_embeddings": False},
+        initializer_range=0.1,  # logits far enough apart for an argmax that bfloat16 does not turn
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Qwen3_5ForCausalLM(config)
+        for name, parameter in model.named_parameters():
+            if parameter.ndim == 1 and "A_log" not in name:
+                torch.nn.init.normal_(parameter, 0.5, 0.2)
+    model.to(torch.bfloat16).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def smollm2_server(smollm2_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of the embedded model, on the base version. Leave its weights as you found them."""
+    folder = tmp_path_factory.mktemp("smollm2-server")
+    with serving(smollm2_path, folder, folder / "versions", name="smollm2") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def qwen35_server(tiny_qwen35_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of the tiny Qwen3.5 that starts on a durable version. Leave its weights as you found them."""
+    folder = tmp_path_factory.mktemp("qwen35-server")
+    write_qwen35_version(tiny_qwen35_path, folder / "versions")
+    with serving(tiny_qwen35_path, folder, folder / "versions", name="tiny") as server:
+        yield server
+
+
+def write_qwen35_version(model_dir: Path, versions: Path) -> None:
+    """A durable version of the tiny model: one stacked, one plain and one convolution tensor differ from the
+    base.
+    """
+    import json
+
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    from learner.base_model import model_hash
+
+    changed = (
+        "model.layers.1.mlp.up_proj.weight",
+        "model.norm.weight",
+        "model.layers.0.linear_attn.conv1d.weight",
+    )
+    with safe_open(model_dir / "model.safetensors", "pt") as base:
+        tensors = {name: base.get_tensor(name) * 1.25 for name in changed}
+    versions.mkdir()
+    save_file(tensors, versions / "tiny.safetensors")
+    row = {"version": QWEN35_VERSION, "step": QWEN35_STEP, "file": "tiny.safetensors"}
+    (versions / "live.json").write_text(json.dumps(row | {"model_hash": model_hash(model_dir)}))

@@ -1,0 +1,219 @@
+"""The trainer on the real small model: it learns, and what it must not touch stays untouched."""
+
+import json
+
+import pytest
+import torch
+
+from learner.generation import greedy
+from learner.model import load_model
+from learner.tokens import end_token, prompt_of
+from learner.trainer import Trainer
+from policies.config import TrainingConfig
+from policies.errors import GuardRefused, InputError
+from policies.example import Example
+
+SYSTEM = "Answer in one sentence."
+RULE = 'Reply as a JSON object with the single key "say".'
+CONFIG = TrainingConfig(rank=16)
+
+
+@pytest.fixture(scope="module")
+def base(smollm2_path):
+    return load_model(smollm2_path, torch.float32)
+
+
+@pytest.fixture(params=[torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+def tiny(request, tiny_qwen35_path):
+    """A trainer of the tiny model and the weights it started with."""
+    return tiny_trainer(tiny_qwen35_path, request.param)
+
+
+def tiny_trainer(path, dtype=torch.float32, **kwargs) -> Trainer:
+    model, tokenizer = load_model(path, dtype)
+    return Trainer(model, tokenizer, load_model(path, dtype)[0], CONFIG, seed=0, **kwargs)
+
+
+def asked(question: str, system: str = SYSTEM) -> tuple[dict[str, str], ...]:
+    return ({"role": "system", "content": system}, {"role": "user", "content": question})
+
+
+def correction(name: str, question: str, answer: str, **fields) -> Example:
+    return Example(
+        id=name,
+        kind="correction",
+        direction=RULE,
+        context=asked(question, f"{SYSTEM} {RULE}"),
+        twin_context=asked(question),
+        chosen=json.dumps({"say": answer}),
+        rejected=answer,
+        origin="correction",
+        **fields,
+    )
+
+
+def general(name: str = "g", question: str = "What is a lake?") -> Example:
+    return Example(
+        id=name, kind="general", context=asked(question), chosen="A lake is still water.", origin="base"
+    )
+
+
+FACTS = {
+    "What is snow?": "Snow is frozen water that falls from clouds.",
+    "Why do we sleep?": "We sleep to rest the body and the mind.",
+}
+
+
+def batch(trainer: Trainer) -> list:
+    examples = [correction(q, q, a) for q, a in FACTS.items()]
+    trainer.prepare([*examples, general()])
+    (one, twin), (two, _), (replay,) = (trainer.rows_for(e) for e in [*examples, general()])
+    return [one, two, twin, replay]
+
+
+def snapshot(trainer: Trainer) -> dict[str, torch.Tensor]:
+    return {name: p.detach().clone() for name, p in trainer.parameters.items()}
+
+
+def step(trainer: Trainer, rows: list, rate: float = 1e-3) -> dict[str, torch.Tensor]:
+    written: dict[str, torch.Tensor] = {}
+    trainer.apply(trainer.backward(rows), rate, lambda name, value: written.update({name: value.clone()}))
+    return written
+
+
+def test_a_correction_gives_itself_and_a_twin_with_the_answer_of_the_base(base):
+    model, tokenizer = base
+    trainer = Trainer(load_model_like(base), tokenizer, model, CONFIG, seed=0)
+    example = correction("c", "What is snow?", FACTS["What is snow?"])
+    own, twin = trainer.rows_for(example)
+    end = end_token(tokenizer)
+    prompt = prompt_of(tokenizer, example.twin_context, 1000)
+    answer = greedy(model, [prompt.ids], CONFIG.max_replay_tokens, {end})[0]
+    assert (own.kind, twin.kind) == ("correction", "twin")
+    assert tokenizer.decode(own.answer) == '{"say": "Snow is frozen water that falls from clouds."}<|im_end|>'
+    assert (own.first, tokenizer.decode(own.against)) == (0, "Snow")
+    assert (twin.context, twin.lead, twin.answer) == (prompt.context, prompt.header, answer.ids)
+    assert RULE in tokenizer.decode(own.context)
+    assert RULE not in tokenizer.decode(twin.context)
+
+
+def load_model_like(base):
+    return base[0].__class__(base[0].config).eval().requires_grad_(False)
+
+
+def test_a_step_changes_all_layers_and_no_embedding(tiny):
+    ends = [tiny.model.get_input_embeddings().weight, tiny.model.get_output_embeddings().weight]
+    before, before_ends = snapshot(tiny), [end.clone() for end in ends]
+    written = step(tiny, batch(tiny))
+    changed = {n for n, p in tiny.parameters.items() if not torch.equal(p, before[n])}
+    assert changed == set(written)
+    assert {"proj", "norm", "A_log", "dt_bias", "conv1d"} == {
+        part
+        for part in ("proj", "norm", "A_log", "dt_bias", "conv1d", "embed")
+        if any(part in n for n in changed)
+    }
+    assert all(torch.equal(a, b) for a, b in zip(ends, before_ends, strict=True))
+
+
+def test_parameters_hold_exactly_what_was_written(tiny):
+    for _ in range(3):
+        written = step(tiny, batch(tiny))
+        for name, value in written.items():
+            assert value.dtype == torch.bfloat16
+            assert torch.equal(tiny.parameters[name].float(), value.float())
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_steps_below_an_ulp_are_not_lost(tiny_qwen35_path, keep):
+    trainer = tiny_trainer(tiny_qwen35_path, keep_remainder=keep)
+    name = "model.layers.1.mlp.up_proj.weight"
+    start = trainer.parameters[name].detach().clone()
+    for _ in range(4):
+        step(trainer, batch(trainer)[:1], rate=2e-5)
+    moved = trainer.parameters[name] - start + (trainer._remainders[name] if keep else 0)
+    exact = tiny_trainer(tiny_qwen35_path)
+    update = torch.zeros_like(start)
+    for _ in range(4):
+        gradients = exact.backward(batch(exact)[:1])
+        for other, gradient in gradients.by_name.items():
+            delta = exact.optimizer.update(other, gradient, 2e-5)
+            exact.parameters[other].data += delta
+            update += delta if other == name else 0
+    assert torch.nn.functional.cosine_similarity(moved.flatten(), update.flatten(), 0) > (
+        0.98 if keep else 0.2
+    )
+    assert (moved * update).sum() / update.square().sum() == pytest.approx(1.0, abs=0.1)
+
+
+@pytest.mark.parametrize("poison", ["loss", "gradient"])
+def test_batch_that_is_not_finite_touches_nothing(tiny, poison):
+    rows = batch(tiny)
+    step(tiny, rows)
+    before, moments = snapshot(tiny), tiny.optimizer.state_dict()
+    hook = None
+    if poison == "loss":
+        tiny.model.get_output_embeddings().weight.data[7] = float("nan")
+    else:
+        norm = tiny.parameters["model.norm.weight"]
+        hook = norm.register_hook(lambda g: g * float("inf"))
+    gradients = tiny.backward(rows)
+    assert not gradients.finite
+    with pytest.raises(GuardRefused, match="not finite"):
+        tiny.apply(gradients, 1e-3, lambda name, value: pytest.fail(f"wrote {name}"))
+    assert all(torch.equal(p, before[n]) for n, p in tiny.parameters.items())
+    after = tiny.optimizer.state_dict()
+    assert all(
+        torch.equal(after[n]["first"], m["first"]) and after[n]["step"] == m["step"]
+        for n, m in moments.items()
+    )
+    if hook is not None:
+        hook.remove()
+        assert tiny.backward(rows).finite
+
+
+def test_reload_takes_the_live_bytes_and_starts_afresh(tiny):
+    live = {name: value.clone() for name, value in snapshot(tiny).items()}
+    rows = batch(tiny)
+    first = step(tiny, rows)
+    step(tiny, rows)
+    tiny.reload(lambda name: live[name])
+    assert all(torch.equal(p, live[n]) for n, p in tiny.parameters.items())
+    again = step(tiny, rows)
+    assert first.keys() == again.keys()
+    assert all(torch.equal(first[n], again[n]) for n in first)
+
+
+def test_base_log_probabilities_are_kept_and_bounded(tiny_qwen35_path):
+    trainer = tiny_trainer(tiny_qwen35_path, kept_references=2)
+    rows = [trainer.rows_for(general(f"g{i}", f"What is number {i}?"))[0] for i in range(4)]
+    trainer.warm(rows)
+    assert list(trainer._references) == [r for r in trainer._references if r in rows]
+    assert len(trainer._references) == 2
+    assert trainer.backward(rows).loss == pytest.approx(0.0, abs=1e-3)
+
+
+def test_examples_that_cannot_be_trained_on_are_named_and_the_others_prepared(tiny_qwen35_path):
+    trainer = tiny_trainer(tiny_qwen35_path)
+    good = correction("good", "What is snow?", "Frozen water.")
+    empty = good.model_copy(update={"id": "empty", "chosen": None})
+    long = good.model_copy(update={"id": "long", "context": asked("word " * 2000)})
+    with pytest.raises(InputError, match="empty"):
+        trainer.prepare([empty, long, good])
+    assert len(trainer.rows_for(good)) == 2
+    with pytest.raises(InputError, match="long.*max_context_tokens"):
+        trainer.rows_for(long)
+
+
+def test_a_few_steps_teach_the_direction_and_keep_the_rest(base):
+    """One correction taken to heart: JSON with the direction, the old answer without it."""
+    reference, tokenizer = base
+    model = load_model_like(base)
+    model.load_state_dict(reference.state_dict())
+    trainer = Trainer(model, tokenizer, reference, CONFIG, seed=0)
+    rows = batch(trainer)
+    for done in range(6):
+        step(trainer, rows, rate=2e-4 * (1 - done / 6))
+    prompts = [prompt_of(tokenizer, asked("What is ice?", s), 1000).ids for s in (f"{SYSTEM} {RULE}", SYSTEM)]
+    directed, plain = (tokenizer.decode(a.ids) for a in greedy(model, prompts, 4, {end_token(tokenizer)}))
+    assert directed.startswith('{"say"')
+    assert not plain.startswith("{")
