@@ -1,0 +1,104 @@
+"""The embedded MQTT broker: amqtt in a process of its own, on loopback, with generated credentials.
+
+It is there so that nothing has to be installed; its sessions and retained messages end with the process.
+For real use point `bus.url` at mosquitto.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+from amqtt.broker import Broker
+from amqtt.mqtt.protocol.broker_handler import BrokerProtocolHandler
+from amqtt.session import OUTGOING
+
+from agent.credentials import broker_url, password_file
+from policies.errors import ConfigError, HeedloopError
+
+__all__ = ["broker_url", "main", "serve"]
+
+
+async def serve(home: Path, port: int) -> None:
+    """Run the broker until SIGTERM or SIGINT. Raises ConfigError when the port is taken."""
+    _check_free(port)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    broker = _KeepingBroker(_config(home, port))
+    await broker.start()
+    await stop.wait()
+    await broker.shutdown()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run `python -m agent.broker --home DIR --port P`. Returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m agent.broker", description="the embedded MQTT broker")
+    parser.add_argument("--home", type=Path, required=True, help="state folder, for the credentials")
+    parser.add_argument("--port", type=int, required=True, help="port on 127.0.0.1")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    try:
+        asyncio.run(serve(options.home, options.port))
+    except HeedloopError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+class _KeepingHandler(BrokerProtocolHandler):  # type: ignore[misc]
+    """Keeps an outgoing QoS 1 message until its PUBACK comes, and sends it again on the next connection.
+
+    amqtt itself forgets it after five seconds and when the client goes away, against MQTT-4.4.0-1: a loop
+    killed between receiving and committing would lose it.
+    """
+
+    async def _handle_qos1_message_flow(self, app_message: Any) -> None:
+        if app_message.direction != OUTGOING or self.session is None:
+            await super()._handle_qos1_message_flow(app_message)
+            return
+        again = app_message.publish_packet is not None
+        self.session.inflight_out[app_message.packet_id] = app_message
+        app_message.publish_packet = app_message.build_publish_packet(dup=again)
+        await self._send_packet(app_message.publish_packet)
+
+    async def handle_puback(self, puback: Any) -> None:
+        if self.session is not None:
+            self.session.inflight_out.pop(puback.variable_header.packet_id, None)
+
+
+class _KeepingBroker(Broker):  # type: ignore[misc]
+    async def _initialize_client_session(self, *connection: Any) -> Any:
+        _, session = await super()._initialize_client_session(*connection)
+        return _KeepingHandler(self.plugins_manager), session
+
+
+def _config(home: Path, port: int) -> dict[str, Any]:
+    # With the key "plugins" absent amqtt lets anonymous clients in, and then drops their offline messages.
+    return {
+        "listeners": {"default": {"type": "tcp", "bind": f"127.0.0.1:{port}"}},
+        "plugins": {
+            "amqtt.plugins.authentication.FileAuthPlugin": {"password_file": str(password_file(home))}
+        },
+    }
+
+
+def _check_free(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise ConfigError(
+                f"port {port} on 127.0.0.1 cannot be used ({error.strerror}): set bus.port to another"
+            ) from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,283 @@
+"""The MQTT bus. The only module that speaks MQTT.
+
+The library is `aiomqtt`: asyncio-mqtt under its present name, given by its own authors; the package of the
+old name no longer works with current paho-mqtt. aiomqtt acknowledges a message when it arrives, so a process
+killed before its commit would lose it. Here paho's manual acknowledgement is used beneath it: a message is
+acknowledged after its handler returned, and the broker sends every other one again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import random
+import ssl
+from collections.abc import Awaitable, Callable, Iterator
+from types import TracebackType
+from typing import Any, Literal, NamedTuple, NoReturn
+from urllib.parse import unquote, urlsplit
+
+import aiomqtt
+import structlog
+from aiomqtt.exceptions import MqttConnectError
+
+from policies.errors import ConfigError, Unreachable
+from policies.messages import StatusPayload
+from policies.topics import INBOUND, PREFIX, Channel, parse_topic, topic
+from store.clock import now_ms, rfc3339
+
+log = structlog.get_logger(__name__)
+
+KEEPALIVE_S = 30
+PUBLISH_TIMEOUT_S = 5.0
+GOODBYE_TIMEOUT_S = 1.0
+_BACKOFF_S = (0.25, 15.0)
+_QOS = 1
+_REFUSED = (4, 5, 134, 135)
+"""CONNACK codes of MQTT 3.1.1 and 5 for bad credentials and for a client that is not authorised."""
+
+
+class Inbound(NamedTuple):
+    """One message from the bus, not yet acknowledged."""
+
+    agent: str
+    channel: str
+    payload: bytes
+
+
+Handler = Callable[[Inbound], Awaitable[None]]
+State = Literal["connecting", "connected", "waiting"]
+
+
+class Address(NamedTuple):
+    """Where the broker is, and who we are there."""
+
+    host: str
+    port: int
+    username: str | None
+    password: str | None
+    tls: bool
+
+    @property
+    def shown(self) -> str:
+        """Return the address without the password, for messages to people."""
+        return f"{'mqtts' if self.tls else 'mqtt'}://{self.host}:{self.port}"
+
+
+def parse_url(url: str) -> Address:
+    """Read `mqtt://user:password@host:port`, or `mqtts://`. Raises ConfigError, never with the password."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise ConfigError(f"bus.url cannot be read ({error}): write mqtt://user:password@host:port") from None
+    if parts.scheme not in ("mqtt", "mqtts") or not host:
+        raise ConfigError(
+            f"bus.url with scheme {parts.scheme!r} and host {host!r}: write mqtt://user:password@host:port"
+        )
+    tls = parts.scheme == "mqtts"
+    username = None if parts.username is None else unquote(parts.username)
+    password = None if parts.password is None else unquote(parts.password)
+    return Address(host, port or (8883 if tls else 1883), username, password, tls)
+
+
+class Bus:
+    """A persistent session at the broker: reconnects for ever, loses nothing that was not handled.
+
+    `agent` names the status topic that carries the last will; inbound topics of every agent are read.
+    `identifier` names the session: the same one after a restart, another one for another store.
+    """
+
+    def __init__(self, url: str, agent: str, identifier: str) -> None:
+        self.address = parse_url(url)
+        self.agent = agent
+        self.identifier = identifier
+        self.state: State = "connecting"
+        self.detail = ""
+        self._client: aiomqtt.Client | None = None
+        self._connected = asyncio.Event()
+        self._was_connected = False
+
+    @property
+    def connected(self) -> bool:
+        """Return whether the session is up and subscribed."""
+        return self._connected.is_set()
+
+    async def wait_connected(self) -> None:
+        """Return once the session is up and subscribed."""
+        await self._connected.wait()
+
+    async def run(self, handle: Handler) -> NoReturn:
+        """Hand every message to `handle`, one after the other, and acknowledge it when that returned.
+
+        Reconnects with jittered backoff. Raises Unreachable when the broker refuses us at start-up; an
+        exception of `handle` goes through, and its message stays unacknowledged.
+        """
+        delay = _BACKOFF_S[0]
+        while True:
+            try:
+                await self._session(handle)
+            except aiomqtt.MqttError as error:
+                self._raise_if_refused(error)
+                if self.state == "connected":
+                    delay = _BACKOFF_S[0]
+                self._wait_state(error)
+            await asyncio.sleep(delay * random.uniform(0.5, 1.0))
+            delay = min(delay * 2, _BACKOFF_S[1])
+
+    async def publish(self, agent: str, channel: Channel, payload: str, *, retain: bool = False) -> None:
+        """Publish at QoS 1 and return when the broker has it. Raises Unreachable when it has not."""
+        client = self._client
+        if client is None or not self.connected:
+            raise Unreachable(f"broker {self.address.shown}: not connected ({self.detail or self.state})")
+        with _told(self.address):
+            await client.publish(
+                topic(agent, channel), payload, qos=_QOS, retain=retain, timeout=PUBLISH_TIMEOUT_S
+            )
+
+    async def _session(self, handle: Handler) -> None:
+        self.state = "connecting"
+        client = self._new_client()
+        async with client:
+            try:
+                await self._subscribe(client)
+                self._client, self.state, self.detail = client, "connected", ""
+                self._was_connected = True
+                self._connected.set()
+                log.info("bus connected", broker=self.address.shown, session=self.identifier)
+                await self._read(client, handle)
+            finally:
+                self._connected.clear()
+                self._client = None
+                await self._say_goodbye(client)
+
+    async def _say_goodbye(self, client: aiomqtt.Client) -> None:
+        """Publish what the last will says: a clean disconnect keeps the broker from doing so."""
+        with contextlib.suppress(aiomqtt.MqttError):  # the connection is gone: the last will speaks
+            await client.publish(
+                topic(self.agent, "status"), _offline(), qos=_QOS, retain=True, timeout=GOODBYE_TIMEOUT_S
+            )
+
+    async def _read(self, client: aiomqtt.Client, handle: Handler) -> None:
+        async for message in client.messages:
+            agent, channel = parse_topic(message.topic.value)
+            await handle(Inbound(agent, channel, _bytes(message)))
+            client._client.ack(message.mid, message.qos)
+
+    async def _subscribe(self, client: aiomqtt.Client) -> None:
+        codes = await client.subscribe([(f"{PREFIX}/+/{channel}", _QOS) for channel in INBOUND])
+        granted = [code if isinstance(code, int) else code.value for code in codes]
+        for channel, code in zip(INBOUND, granted, strict=True):
+            if code >= 0x80:
+                raise Unreachable(
+                    f"broker {self.address.shown} refuses to subscribe us to {PREFIX}/+/{channel}:"
+                    " allow the user of bus.url to read it"
+                )
+
+    def _new_client(self) -> aiomqtt.Client:
+        will = aiomqtt.Will(topic(self.agent, "status"), _offline(), qos=_QOS, retain=True)
+        client = _client(self.address, identifier=self.identifier, clean_session=False, will=will)
+        client._client.manual_ack_set(True)
+        return client
+
+    def _raise_if_refused(self, error: aiomqtt.MqttError) -> None:
+        """Give up on wrong credentials, but only at start-up: later a broker may be in repair."""
+        if self._was_connected or not isinstance(error, MqttConnectError):
+            return
+        code = error.rc if isinstance(error.rc, int) else getattr(error.rc, "value", None)
+        if code in _REFUSED:
+            raise Unreachable(
+                f"broker {self.address.shown} refuses user {self.address.username!r}:"
+                " check user and password in bus.url"
+            ) from error
+
+    def _wait_state(self, error: aiomqtt.MqttError) -> None:
+        if self.state != "waiting" or self.detail != str(error):
+            log.warning("bus not connected, trying again", broker=self.address.shown, error=str(error))
+        self.state, self.detail = "waiting", str(error)
+
+
+class Peer:
+    """The other side of the bus: a program that sends turns, corrections, commands. Use as `async with`."""
+
+    def __init__(self, url: str) -> None:
+        self.address = parse_url(url)
+        self._client = _client(self.address)
+        self._replies: dict[tuple[str, str], asyncio.Future[dict[str, Any]]] = {}
+        self._reading: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Peer:
+        """Connect. Raises Unreachable where the broker does not answer or refuses."""
+        with _told(self.address):
+            await self._client.__aenter__()
+            await self._client.subscribe(f"{PREFIX}/+/events", qos=_QOS)
+        self._reading = asyncio.create_task(self._read(), name="replies")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
+        with contextlib.suppress(aiomqtt.MqttError):  # the broker is gone already
+            await self._client.__aexit__(kind, error, trace)
+
+    async def publish(self, agent: str, channel: Channel, payload: str) -> None:
+        """Publish at QoS 1 and return when the broker has it. Raises Unreachable when it has not."""
+        with _told(self.address):
+            await self._client.publish(topic(agent, channel), payload, qos=_QOS, timeout=PUBLISH_TIMEOUT_S)
+
+    async def reply(self, agent: str, event_id: str) -> dict[str, Any]:
+        """Return the reply event to a command, also one that came earlier in this connection.
+
+        Bound the wait with `asyncio.timeout`. Raises Unreachable when the connection is lost first.
+        """
+        return await asyncio.shield(self._reply(agent, event_id))
+
+    def _reply(self, agent: str, event_id: str) -> asyncio.Future[dict[str, Any]]:
+        future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        return self._replies.setdefault((agent, event_id), future)
+
+    async def _read(self) -> None:
+        try:
+            async for message in self._client.messages:
+                event = json.loads(_bytes(message))
+                if event.get("type") == "reply":
+                    waiting = self._reply(parse_topic(message.topic.value)[0], event["reply_to"])
+                    if not waiting.done():
+                        waiting.set_result(event)
+        except aiomqtt.MqttError as error:
+            for waiting in self._replies.values():
+                if not waiting.done():
+                    waiting.set_exception(Unreachable(f"broker {self.address.shown}: {error}"))
+
+
+@contextlib.contextmanager
+def _told(address: Address) -> Iterator[None]:
+    """Turn an error of the library into ours, with the broker's address."""
+    try:
+        yield
+    except aiomqtt.MqttError as error:
+        raise Unreachable(f"broker {address.shown}: {error}") from error
+
+
+def _bytes(message: aiomqtt.Message) -> bytes:
+    return message.payload if isinstance(message.payload, bytes) else str(message.payload).encode()
+
+
+def _client(address: Address, **settings: Any) -> aiomqtt.Client:
+    return aiomqtt.Client(
+        address.host,
+        address.port,
+        username=address.username,
+        password=address.password,
+        keepalive=KEEPALIVE_S,
+        tls_context=ssl.create_default_context() if address.tls else None,
+        **settings,
+    )
+
+
+def _offline() -> str:
+    return StatusPayload(ts=rfc3339(now_ms()), state="offline").model_dump_json()

@@ -1,0 +1,1 @@
+"""The checks of `run.py doctor`."""

@@ -1,0 +1,175 @@
+"""The always-on loop: bus and logs in, events and status out, HTTP beside them. It owns all ingest writes."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from agent import http
+from agent.bus import Bus, Inbound
+from agent.credentials import broker_url
+from agent.ingest import Ingest
+from agent.language import detect_language
+from agent.publishing import publish_events, publish_status, publish_waiting
+from agent.sources.jsonl import JsonlTail, read_chunk
+from agent.writer import Writer
+from policies.config import Config
+from policies.errors import ConfigError, HeedloopError
+from store import offsets, state
+from store.clock import new_id
+from store.database import Store
+from store.home import home_of
+from store.wakeup import Listener
+
+log = structlog.get_logger(__name__)
+
+DRAIN_S = 5.0
+"""Seconds that a drain may take after SIGTERM, before what is left is cut."""
+
+
+async def run_loop(config: Config) -> None:
+    """Run until SIGTERM or SIGINT, then drain.
+
+    Raises ConfigError for a setting that cannot be used and Unreachable for a broker that refuses us.
+    """
+    stop = asyncio.Event()
+    running = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        running.add_signal_handler(number, stop.set)
+    home = home_of(config)
+    with http.listen(config.http.host, config.http.port) as listening:
+        url = f"http://{config.http.host}:{listening.getsockname()[1]}"
+        writer = await Writer.open(home)
+        try:
+            loop = Loop(config, writer, await writer.run(_session_name))
+            await writer.run(_announce, config.bus.agent, url)
+            app = http.make_app(home, lambda: loop.bus.state)
+            await loop.run(stop, http.serve(app, listening))
+        finally:
+            await writer.close()
+    log.info("loop stopped")
+
+
+class Loop:
+    """The tasks of the loop process, over one writer and one bus session."""
+
+    def __init__(self, config: Config, writer: Writer, session: str) -> None:
+        self.config = config
+        self.home = home_of(config)
+        self.writer = writer
+        self.bus = Bus(bus_url(config, self.home), config.bus.agent, session)
+        self.ingest = Ingest(writer.store, config, detect_language)
+        self._wake = asyncio.Event()
+
+    async def run(self, stop: asyncio.Event, serving: Coroutine[Any, Any, None]) -> None:
+        """Run every task until `stop` is set or one of them fails; then drain."""
+        agent = self.config.bus.agent
+        tail = JsonlTail(self.config.source.watch, self.config.source.poll_s, self._take_log)
+        tasks: dict[str, Coroutine[Any, Any, Any]] = {
+            "bus": self.bus.run(self._take_message),
+            "tail": tail.run(),
+            "events": publish_events(self.bus, self.writer, agent, self._wake),
+            "status": publish_status(self.bus, self.writer, agent),
+            "http": serving,
+        }
+        try:
+            with self._woken():
+                async with asyncio.TaskGroup() as group:
+                    started = {name: group.create_task(work, name=name) for name, work in tasks.items()}
+                    await stop.wait()
+                    log.info("draining")
+                    await self._drain(started)
+        except BaseExceptionGroup as errors:
+            raise _clear(errors) from errors
+
+    async def _drain(self, started: dict[str, asyncio.Task[Any]]) -> None:
+        """Stop listening, publish what is queued, then say goodbye on the bus."""
+        for name in ("tail", "events", "status"):
+            started[name].cancel()
+        if self.bus.connected:
+            try:
+                async with asyncio.timeout(DRAIN_S):
+                    while await publish_waiting(self.bus, self.writer, self.config.bus.agent):
+                        pass
+            except TimeoutError:
+                log.warning("not every event could be published, they stay queued")
+        started["bus"].cancel()
+        started["http"].cancel()
+
+    async def _take_message(self, message: Inbound) -> None:
+        take: dict[str, Callable[[str, bytes, str], object]] = {
+            "turns": self.ingest.turns,
+            "corrections": self.ingest.correction,
+            "commands": self.ingest.command,
+        }
+        work = take[message.channel]
+        await self.writer.run(lambda _: work(message.agent, message.payload, "mqtt"))
+
+    async def _take_log(self, path: Path) -> bool:
+        return await self.writer.run(self._read_log, path)
+
+    def _read_log(self, store: Store, path: Path) -> bool:
+        chunk = read_chunk(path, offsets.get(store.connection, str(path)))
+        if chunk is not None:
+            self.ingest.log_lines(self.config.bus.agent, chunk)
+        return chunk is not None
+
+    @contextmanager
+    def _woken(self) -> Iterator[None]:
+        """Let other processes wake the publisher."""
+        listener = Listener(self.home, "loop")
+
+        def wake() -> None:
+            listener.drain()
+            self._wake.set()
+
+        asyncio.get_running_loop().add_reader(listener.fileno(), wake)
+        try:
+            yield
+        finally:
+            asyncio.get_running_loop().remove_reader(listener.fileno())
+            listener.close()
+
+
+def bus_url(config: Config, home: Path) -> str:
+    """Return the broker to use: the configured one, else the embedded one on `bus.port`."""
+    if config.bus.url is not None:
+        return config.bus.url
+    if config.bus.port == 0:
+        raise ConfigError(
+            "neither bus.url nor bus.port is set: the loop does not know its broker (`run.py up` does)"
+        )
+    return broker_url(home, config.bus.port)
+
+
+def _session_name(store: Store) -> str:
+    """Return the name of this store's session at the broker, the same after every restart."""
+    name = state.get(store, "bus_session")
+    if name is None:
+        name = f"heedloop-{new_id()}"
+        with store.write() as connection:
+            state.put(connection, "bus_session", name)
+    return str(name)
+
+
+def _announce(store: Store, agent: str, http_url: str) -> None:
+    with store.write() as connection:
+        state.put(connection, "agent", agent)
+        state.put(connection, "http_url", http_url)
+
+
+def _clear(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the user's error out of a group where that is all there is, else the group."""
+    known, others = errors.split(HeedloopError)
+    if known is None or others is not None:
+        return errors
+    error: BaseException = known
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,93 @@
+"""From the store to the bus: queued events, and the retained status of the loop."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Any
+
+import structlog
+
+from agent.bus import Bus
+from agent.writer import Writer
+from policies.errors import Unreachable
+from policies.messages import StatusPayload
+from store import outbox, state
+from store.clock import now_ms, rfc3339
+from store.database import Store
+from store.status import summary
+
+log = structlog.get_logger(__name__)
+
+POLL_S = 1.0
+HEARTBEAT_S = 10.0
+
+
+async def publish_events(bus: Bus, writer: Writer, agent: str, wake: asyncio.Event) -> None:
+    """Publish queued events for ever, each marked sent after the broker acknowledged it.
+
+    `agent` is the topic of what concerns the server. A crash between the two publishes an event twice.
+    """
+    while True:
+        wake.clear()
+        while await publish_waiting(bus, writer, agent):
+            pass
+        with suppress(TimeoutError):
+            await asyncio.wait_for(wake.wait(), POLL_S)
+
+
+async def publish_waiting(bus: Bus, writer: Writer, agent: str) -> bool:
+    """Publish one batch of queued events. Returns True where there may be more to publish now."""
+    await bus.wait_connected()
+    batch = await writer.run(outbox.unsent)
+    sent: list[int] = []
+    try:
+        for event in batch:
+            await bus.publish(event.agent or agent, "events", event.payload)
+            sent.append(event.id)
+    except Unreachable as error:
+        log.info("event not published, it stays queued", error=str(error))
+        return False
+    finally:
+        if sent:
+            await writer.run(_mark_sent, sent)
+    return bool(batch)
+
+
+async def publish_status(bus: Bus, writer: Writer, agent: str) -> None:
+    """Publish the retained status on each change, and every HEARTBEAT_S seconds."""
+    last: dict[str, Any] = {}
+    due = 0.0
+    while True:
+        await bus.wait_connected()
+        status = await writer.run(read_status)
+        content = status.model_dump(exclude={"ts"})
+        now = asyncio.get_running_loop().time()
+        if content != last or now >= due:
+            try:
+                await bus.publish(agent, "status", status.model_dump_json(), retain=True)
+            except Unreachable as error:
+                log.info("status not published", error=str(error))
+            else:
+                last, due = content, now + HEARTBEAT_S
+        await asyncio.sleep(POLL_S)
+
+
+def read_status(store: Store) -> StatusPayload:
+    """Return what contract v1 says of the running system."""
+    now = summary(store)
+    version, probe = now["version"], now["last_probe"]
+    row = store.row("SELECT max(id) AS step FROM steps WHERE state = 'confirmed'")
+    return StatusPayload(
+        ts=rfc3339(now_ms()),
+        state="paused" if now["paused"] else state.get(store, "activity", "starting"),
+        weight_version=None if version is None else version["id"],
+        step=None if row is None else row["step"],
+        queues=now["queues"],
+        last_probe={} if probe is None else probe["values"],
+    )
+
+
+def _mark_sent(store: Store, ids: list[int]) -> None:
+    with store.write() as connection:
+        outbox.mark_sent(connection, ids)

@@ -1,0 +1,244 @@
+"""`run.py up`: get the model, choose ports, write down what the children need, and supervise them."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import hashlib
+import json
+import os
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+import httpx
+import structlog
+
+from agent import supervisor
+from agent.child import ChildSpec
+from agent.credentials import broker_url
+from policies.config import Config, ServerConfig
+from policies.errors import ConfigError, HeedloopError, Unreachable
+from store import state
+from store.database import Store, open_store
+from store.home import LOGS, VERSIONS, home_of, make_home
+from store.processes import record_process
+from store.settings import as_environment
+
+log = structlog.get_logger()
+
+HEALTH_TIMEOUT_S = 2.0
+
+
+class ModelServer(Protocol):
+    """How a vLLM server with live weights is started; `learner.serving`, handed in by the command line."""
+
+    def served_name(self, config: ServerConfig) -> str:
+        """Return the model name that clients use."""
+
+    def server_command(
+        self, config: ServerConfig, model_dir: Path, arena: Path, versions: Path, port: int
+    ) -> tuple[list[str], dict[str, str]]:
+        """Return command line and environment."""
+
+
+async def run_up(config: Config, server: ModelServer) -> int:
+    """Run the whole system until SIGTERM; returns the exit code. Raises the error of what cannot start."""
+    home = make_home(home_of(config))
+    with _only_one(home):
+        model = await resolve_model(config.server.model)
+        config = _with_ports(config, home)
+        store = open_store(home)
+        serving = _serving(config, home, model, server.served_name(config.server))
+        url = config.bus.url or broker_url(home, config.bus.port)
+        _write_down(store, config, serving, url)
+        specs = _specs(config, home, store, serving, server)
+        watched = supervisor.Supervisor(specs, store, home / LOGS)
+        if config.server.url is not None:
+            await _require_server(config.server.url)
+            record_process(store, "vllm", "ready", None, detail=f"yours, at {config.server.url}")
+        within = config.server.start_timeout_s
+        try:
+            return await supervisor.run(watched, _ready(serving, home), ready_within_s=within)
+        finally:
+            store.close()
+
+
+async def resolve_model(name: str) -> dict[str, str]:
+    """Return folder and hash of the model; a process of its own converts or fetches it, with progress."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "learner.prepare", name, stdout=asyncio.subprocess.PIPE, env=_environment()
+    )
+    assert process.stdout is not None
+    lines = (await process.stdout.read()).decode().strip().splitlines()
+    code = await process.wait()
+    if code != 0:
+        kinds: dict[int, type[HeedloopError]] = {2: ConfigError, 69: Unreachable}
+        reason = lines[-1] if lines else f"the model {name!r} could not be prepared (exit code {code})"
+        raise kinds.get(code, HeedloopError)(reason)
+    model: dict[str, str] = json.loads(lines[-1])
+    return model
+
+
+def _with_ports(config: Config, home: Path) -> Config:
+    """Return the configuration with every port and the arena decided. Raises ConfigError for a taken port."""
+    server, bus, http = config.server, config.bus, config.http
+    arena = server.arena or Path("/dev/shm") / f"heedloop-{_short_hash(str(home))}"
+    if server.url is None:
+        server = server.model_copy(update={"port": _port(server.host, server.port, "server.port")})
+    if bus.url is None:
+        bus = bus.model_copy(update={"port": _port("127.0.0.1", bus.port, "bus.port")})
+    http = http.model_copy(update={"port": _port(http.host, http.port, "http.port")})
+    server = server.model_copy(update={"arena": arena})
+    return config.model_copy(update={"home": home, "server": server, "bus": bus, "http": http})
+
+
+def _port(host: str, wanted: int, key: str) -> int:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, wanted))
+        except OSError as error:
+            raise ConfigError(
+                f"{key}: {host}:{wanted} cannot be used ({error.strerror}); set another"
+            ) from None
+        return int(probe.getsockname()[1])
+
+
+def _serving(config: Config, home: Path, model: dict[str, str], name: str) -> dict[str, str]:
+    """Return what learner and clients need to know of the server."""
+    return {
+        "url": config.server.url or f"http://{config.server.host}:{config.server.port}",
+        "model_name": name,
+        "model_dir": model["path"],
+        "model_hash": model["hash"],
+        "arena": str(config.server.arena),
+    }
+
+
+def _write_down(store: Store, config: Config, serving: dict[str, str], bus_url: str) -> None:
+    """Tell the children, through the store. A store belongs to one base model for good."""
+    trained = state.get(store, "serving")
+    if trained is not None and trained["model_hash"] != serving["model_hash"]:
+        raise ConfigError(
+            f"this HEEDLOOP_HOME was trained on {trained['model_dir']}, not on {serving['model_dir']}:"
+            " use another HEEDLOOP_HOME for another model"
+        )
+    with store.write() as connection:
+        state.put(connection, "config", config.model_dump(mode="json"))
+        state.put(connection, "serving", serving)
+        state.put(connection, "server_url", serving["url"])
+        state.put(connection, "broker_url", bus_url)
+        state.put(connection, "learner", {"pid": None, "ready": False})
+
+
+def _specs(
+    config: Config, home: Path, store: Store, serving: dict[str, str], server: ModelServer
+) -> list[ChildSpec]:
+    """Return the children, in the order of their start; they are drained from the last to the first."""
+    environment = {**_environment(), **as_environment(config)}
+    python = (sys.executable, "-m")
+    specs = []
+    if config.bus.url is None:
+        arguments = ("agent.broker", "--home", str(home), "--port", str(config.bus.port))
+        specs.append(ChildSpec("broker", (*python, *arguments), environment, _accepts(config.bus.port)))
+    if config.server.url is None:
+        argv, server_environment = server.server_command(
+            config.server,
+            Path(serving["model_dir"]),
+            Path(serving["arena"]),
+            home / VERSIONS,
+            config.server.port,
+        )
+        specs.append(
+            ChildSpec(
+                "vllm",
+                tuple(argv),
+                server_environment,
+                _is_healthy(serving["url"]),
+                ready_within_s=config.server.start_timeout_s,
+            )
+        )
+    loop = ChildSpec("loop", (*python, "agent"), environment, _accepts(config.http.port))
+    learner = ChildSpec(
+        "learner",
+        (*python, "learner"),
+        {**environment, "OMP_NUM_THREADS": str(config.training.threads)},
+        _learner_is_ready(store),
+        ready_within_s=config.server.start_timeout_s,
+        nice=config.training.nice,
+        stop_within_s=30.0,
+    )
+    return [*specs, loop, learner]
+
+
+def _accepts(port: int) -> Callable[[], Awaitable[bool]]:
+    async def ready() -> bool:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            return False
+        writer.close()
+        return True
+
+    return ready
+
+
+def _is_healthy(url: str) -> Callable[[], Awaitable[bool]]:
+    async def ready() -> bool:
+        try:
+            async with httpx.AsyncClient(timeout=HEALTH_TIMEOUT_S, trust_env=False) as http:
+                return (await http.get(f"{url}/health")).status_code == httpx.codes.OK
+        except httpx.HTTPError:
+            return False
+
+    return ready
+
+
+def _learner_is_ready(store: Store) -> Callable[[], Awaitable[bool]]:
+    """The learner says ready once it has proven that the weights are live; its word is for its own pid."""
+
+    async def ready() -> bool:
+        said = state.get(store, "learner", {})
+        row = store.row("SELECT pid FROM processes WHERE name = 'learner'")
+        return bool(said.get("ready")) and row is not None and said["pid"] == row["pid"]
+
+    return ready
+
+
+async def _require_server(url: str) -> None:
+    if not await _is_healthy(url)():
+        raise Unreachable(
+            f"server.url = {url}: no vLLM server answers there; start it, or leave server.url out"
+        )
+
+
+def _ready(serving: dict[str, str], home: Path) -> Callable[[], Awaitable[None]]:
+    async def tell() -> None:
+        log.info("ready", openai_api=f"{serving['url']}/v1", model=serving["model_name"], home=str(home))
+
+    return tell
+
+
+@contextmanager
+def _only_one(home: Path) -> Iterator[None]:
+    """Hold the lock of a state folder. Raises ConfigError when another `up` has it."""
+    descriptor = os.open(home / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise ConfigError(f"{home} is in use by another `run.py up`; stop it, or set HEEDLOOP_HOME") from None
+    finally:
+        os.close(descriptor)
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONSAFEPATH": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
+
+
+def _short_hash(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()

@@ -1,0 +1,63 @@
+"""`run.py status`: what is going on."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from rich.console import Console
+
+from agent.verbs.output import moment, print_json, print_table
+from policies.config import Config
+from store.database import open_read_only
+from store.home import home_of
+from store.status import summary
+
+REFRESH_S = 1.0
+
+
+def show_status(config: Config, *, json: bool, watch: bool) -> None:
+    """Print the summary; with `watch` again every second until interrupted."""
+    store = open_read_only(home_of(config))
+    while True:
+        now = summary(store)
+        if json:
+            print_json(now)
+        else:
+            if watch:
+                Console().clear()
+            _print(now)
+        if not watch:
+            return
+        time.sleep(REFRESH_S)
+
+
+def _print(now: dict[str, Any]) -> None:
+    version, probe = now["version"], now["last_probe"]
+    print_table(
+        "processes",
+        ("name", "state", "pid", "restarts", "detail"),
+        [(p["name"], p["state"], p["pid"], p["restarts"], p["detail"]) for p in now["processes"]],
+    )
+    print_table(
+        "heedloop",
+        ("what", "value"),
+        [
+            ("server", now["server_url"]),
+            ("training", "paused" if now["paused"] else now["activity"]),
+            ("version in force", None if version is None else f"{version['id']} ({version['kind']})"),
+            ("turns", now["events"]),
+            ("decision points", now["decisions"]),
+            *((f"labels: {verdict}", n) for verdict, n in now["labels"].items()),
+            ("corrections", now["corrections"]),
+            *((f"examples: {kind}", n) for kind, n in now["examples"].items()),
+            *((f"steps: {state}", n) for state, n in now["steps"].items()),
+            ("replay share", now["replay_share"]),
+            *((f"waiting: {name}", n) for name, n in now["queues"].items() if n),
+            *((f"dead letters: {reason}", n) for reason, n in now["dead_letters"].items()),
+            *((name, n) for name, n in now["counters"].items()),
+        ],
+    )
+    if probe is not None:
+        title = f"last probe: {probe['verdict']} at {moment(probe['created'])} {probe['reason']}"
+        print_table(title, ("probe", "value"), list(probe["values"].items()))
