@@ -1,0 +1,46 @@
+# The lines that a person and CI both use. `make` lists them.
+
+# Where pip looks for torch's CPU build when its own configuration does not know one. Named only here.
+TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
+# A Python >= 3.11 to make .venv with. Empty: python3.11 where there is one, else the newest that is found.
+PYTHON ?=
+ARGS ?=
+
+VENV := .venv/bin
+READY := .venv/.ready
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint bench clean
+
+help: ## list these targets
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
+
+setup: $(READY) ## make .venv with everything pinned (about two minutes; again: at once)
+
+$(READY): requirements/cpu.lock requirements/setup.sh pyproject.toml
+	@PYTHON="$(PYTHON)" TORCH_CPU_INDEX="$(TORCH_CPU_INDEX)" bash requirements/setup.sh
+	@touch $@
+
+demo: $(READY) ## teach a live model to heed a direction, from nothing (ARGS="--seed 3")
+	@$(VENV)/python run.py demo $(ARGS)
+
+test: $(READY) ## run every test but the slow ones (ARGS="-k bus" for some)
+	@$(VENV)/python -m pytest -p tests.skips -m "not slow" $(ARGS)
+
+lint: $(READY) ## check style, types and the direction of imports
+	@$(VENV)/ruff check .
+	@$(VENV)/ruff format --check .
+	@$(VENV)/mypy
+	@$(VENV)/lint-imports
+
+bench: $(READY) ## run the benchmarks (NAME=x for one; ARGS="--data DIR")
+	@for file in benchmarks/$(or $(NAME),*).py; do \
+		[ -e "$$file" ] || { echo "no $$file; there are:" benchmarks/*.py >&2; exit 2; }; \
+		printf '\n== %s: ' "$$file"; \
+		$(VENV)/python -c 'import ast, sys; print(ast.get_docstring(ast.parse(open(sys.argv[1]).read())).splitlines()[0])' "$$file"; \
+		$(VENV)/python "$$file" $(ARGS) || exit; \
+	done
+
+clean: ## remove .venv and all caches; the state folder stays
+	@rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

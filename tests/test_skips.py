@@ -1,0 +1,62 @@
+"""The skip account, with a real run of pytest."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TESTS = """
+import pytest
+
+def test_passes():
+    pass
+
+@pytest.mark.gpu
+def test_cuda():
+    pytest.skip("no CUDA device")
+"""
+SKIPS = """
+@pytest.mark.skipif(True, reason="mosquitto is not installed")
+def test_broker():
+    pass
+"""
+
+
+def run_pytest(folder: Path, source: str, require: str | None) -> subprocess.CompletedProcess[str]:
+    (folder / "pytest.ini").write_text("[pytest]\nmarkers = gpu\n")
+    (folder / "test_it.py").write_text(source)
+    environment = {name: value for name, value in os.environ.items() if name != "HEEDLOOP_REQUIRE"}
+    if require:
+        environment["HEEDLOOP_REQUIRE"] = require
+    command = [sys.executable, "-P", "-m", "pytest", "-q", "-p", "tests.skips", "-p", "no:cacheprovider"]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_last_line_counts_skips_with_their_reasons(tmp_path: Path) -> None:
+    done = run_pytest(tmp_path, TESTS + SKIPS, require=None)
+    assert done.returncode == 0, done.stdout + done.stderr
+    expected = "heedloop: 1 passed, 0 failed, 2 skipped (1 no CUDA device; 1 mosquitto is not installed)"
+    assert done.stdout.splitlines()[-1] == expected
+
+
+@pytest.mark.parametrize(("source", "code"), [(TESTS, 0), (TESTS + SKIPS, 1)])
+def test_where_all_is_required_only_gpu_may_be_skipped(tmp_path: Path, source: str, code: int) -> None:
+    done = run_pytest(tmp_path, source, require="sh")
+    assert done.returncode == code
+    assert ("HEEDLOOP_REQUIRE forbids it: test_it.py::test_broker" in done.stdout) == bool(code)
+
+
+def test_module_that_skips_itself_counts_too(tmp_path: Path) -> None:
+    done = run_pytest(tmp_path, 'import pytest\npytest.importorskip("no_such_module")\n', require="sh")
+    assert done.returncode != 0
+    assert "1 skipped (1 could not import 'no_such_module'" in done.stdout.splitlines()[-1]
+
+
+def test_required_program_that_is_absent_stops_the_run(tmp_path: Path) -> None:
+    done = run_pytest(tmp_path, TESTS, require="sh,no-such-program")
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "HEEDLOOP_REQUIRE names what is not installed: no-such-program" in done.stderr
