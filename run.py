@@ -9,12 +9,15 @@ from typing import Annotated, Any
 
 import typer
 
+from agent.verbs import logs, orders, output, past, present, setup
 from policies.config import Config
 from policies.errors import HeedloopError
+from store.home import home_of
+from store.settings import load_config
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=True,
+    pretty_exceptions_enable=False,
     help="Correct your agent once; the live model changes; nothing pauses.",
     epilog="Exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 refused by the guard, 69 unreachable.",
 )
@@ -24,21 +27,17 @@ app.add_typer(config_commands, name="config")
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="TOML file; absent: ./heedloop.toml")]
 Model = Annotated[str | None, typer.Option(help="`smollm2`, a folder, or a Hugging Face name")]
+Watch = Annotated[list[str] | None, typer.Option(help="JSONL files or globs to follow")]
+Text = Annotated[str | None, typer.Option()]
 
 
 def _load(file: Path | None = None, **overrides: Any) -> Config:
-    from store.settings import load_config
-
     given = {key.replace("__", "."): value for key, value in overrides.items() if value not in (None, ())}
     return load_config(file, given)
 
 
 @app.command()
-def up(
-    config: ConfigFile = None,
-    model: Model = None,
-    watch: Annotated[list[str] | None, typer.Option(help="JSONL files or globs to follow")] = None,
-) -> None:
+def up(config: ConfigFile = None, model: Model = None, watch: Watch = None) -> None:
     """Run everything until SIGTERM: server, learner, loop, and a broker unless one is configured."""
     from agent.up import run_up
     from learner import serving
@@ -51,15 +50,12 @@ def up(
 
 @app.command()
 def demo(
-    seed: Annotated[int, typer.Option(help="draws the corrections")] = 0,
-    model: Annotated[str, typer.Option(help="as for `up`")] = "smollm2",
+    seed: Annotated[int, typer.Option(help="draws the corrections")] = 0, model: Model = "smollm2"
 ) -> None:
     """See it learn: ten corrections, a live server that starts to heed, poison that is caught and undone."""
     from agent.demo.play import run_demo
-    from agent.verbs.output import print_json
-    from store.home import home_of
 
-    print_json(asyncio.run(run_demo(Path(__file__), home_of(_load()), seed, model)))
+    output.print_json(asyncio.run(run_demo(Path(__file__), home_of(_load()), seed, str(model))))
 
 
 @app.command()
@@ -67,9 +63,7 @@ def status(
     json: Json = False, watch: Annotated[bool, typer.Option(help="refresh every second")] = False
 ) -> None:
     """Say what is going on: processes, queues, labels, steps, version, last probe, dead letters."""
-    from agent.verbs.status import show_status
-
-    show_status(_load(), json=json, watch=watch)
+    present.show_status(_load(), json=json, watch=watch)
 
 
 @app.command()
@@ -79,95 +73,67 @@ def ingest(
     json: Json = False,
 ) -> None:
     """Read logs: parse, cut into decision points, label, store."""
-    from agent.verbs.logs import show_ingest
-
-    show_ingest(_load(), files, dry_run=dry_run, json=json)
+    logs.show_ingest(_load(), files, dry_run=dry_run, json=json)
 
 
 @app.command()
 def label(file: Annotated[Path, typer.Argument(help='rows of {"id", "messages"}, or - for stdin')]) -> None:
     """Label rows of messages: one JSON line for each (row, decision, direction)."""
-    from agent.verbs.logs import show_labels
-
-    show_labels(file)
+    logs.show_labels(file)
 
 
 @app.command()
 def correct(
     turn: Annotated[str, typer.Argument(help="event id of the assistant turn")],
     verdict: Annotated[str, typer.Option(help="ignored or followed")] = "ignored",
-    direction: Annotated[str | None, typer.Option(help="what it was directed to do")] = None,
-    corrected: Annotated[str | None, typer.Option(help="what it should have answered")] = None,
-    author: Annotated[str | None, typer.Option(help="who says so")] = None,
+    direction: Text = None,
+    corrected: Text = None,
+    author: Text = None,
 ) -> None:
-    """Say that one answer followed or ignored its direction, as an agent's user does over the bus."""
-    from agent.verbs.orders import give_correction
-
-    give_correction(_load(), turn, verdict, direction=direction, corrected=corrected, author=author)
+    """Say that one answer ignored its direction; better, with the direction and the right answer."""
+    orders.give_correction(_load(), turn, verdict, direction=direction, corrected=corrected, author=author)
 
 
 @app.command()
-def history(
-    version: Annotated[
-        str | None, typer.Option(help="only this version (the start of its id is enough)")
-    ] = None,
-    json: Json = False,
-) -> None:
-    """Show what was learned: versions with their steps and what the probes said."""
-    from agent.verbs.history import show_history
-
-    show_history(_load(), version, json=json)
+def history(version: Text = None, json: Json = False) -> None:
+    """Show what was learned: versions (or one) with their steps and what the probes said."""
+    past.show_history(_load(), version, json=json)
 
 
 @app.command()
 def show(identifier: Annotated[str, typer.Argument(metavar="ID")], json: Json = False) -> None:
     """Show one step, version, example, decision, direction, correction, command or event, with its links."""
-    from agent.verbs.history import show_one
-
-    show_one(_load(), identifier, json=json)
+    past.show_one(_load(), identifier, json=json)
 
 
 @app.command()
 def probe(json: Json = False) -> None:
     """Run all probes on the live weights now."""
-    from agent.verbs.orders import give_command
-
-    give_command(_load(), "probe", {}, json=json)
+    orders.give_command(_load(), "probe", {}, json=json)
 
 
 @app.command()
-def rollback(
-    to: Annotated[str | None, typer.Option(help="version; absent: before the last thing learned")] = None,
-    json: Json = False,
-) -> None:
-    """Put the live weights back to a version, bit for bit; what was learned since is quarantined."""
-    from agent.verbs.orders import give_command
-
-    give_command(_load(), "rollback", {} if to is None else {"to": to}, json=json)
+def rollback(to: Text = None, json: Json = False) -> None:
+    """Put the live weights back, bit for bit: to a version, or to before the last thing learned."""
+    orders.give_command(_load(), "rollback", {} if to is None else {"to": to}, json=json)
 
 
 @app.command()
 def doctor(config: ConfigFile = None, json: Json = False) -> None:
     """Say in plain words what is there, what is missing, and what to do."""
-    from agent.verbs.setup import show_findings
-
-    show_findings(_load(config), json=json)
+    setup.show_findings(_load(config), json=json)
 
 
 @config_commands.command("show")
 def config_show(config: ConfigFile = None, json: Json = False) -> None:
     """Show every setting, its value and where it comes from."""
-    from agent.verbs.setup import show_config
-
-    show_config(_load(config), json=json)
+    setup.show_config(_load(config), json=json)
 
 
 @app.command()
-def schema(asyncapi: Annotated[bool, typer.Option(help="the AsyncAPI document")] = False) -> None:
+def schema(asyncapi: Annotated[bool, typer.Option(help="as an AsyncAPI document")] = False) -> None:
     """Print the JSON schemas of the bus contract."""
-    from agent.verbs.setup import print_schema
-
-    print_schema(asyncapi=asyncapi)
+    setup.print_schema(asyncapi=asyncapi)
 
 
 def main() -> None:

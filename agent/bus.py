@@ -183,14 +183,8 @@ class Bus:
 
     def _raise_if_refused(self, error: aiomqtt.MqttError) -> None:
         """Give up on wrong credentials, but only at start-up: later a broker may be in repair."""
-        if self._was_connected or not isinstance(error, MqttConnectError):
-            return
-        code = error.rc if isinstance(error.rc, int) else getattr(error.rc, "value", None)
-        if code in _REFUSED:
-            raise Unreachable(
-                f"broker {self.address.shown} refuses user {self.address.username!r}:"
-                " check user and password in bus.url"
-            ) from error
+        if not self._was_connected and _is_refusal(error):
+            raise _explained(self.address, error) from error
 
     def _wait_state(self, error: aiomqtt.MqttError) -> None:
         if self.state != "waiting" or self.detail != str(error):
@@ -254,13 +248,33 @@ class Peer:
                     waiting.set_exception(Unreachable(f"broker {self.address.shown}: {error}"))
 
 
+async def require_broker(url: str) -> None:
+    """Connect once, and leave. Raises Unreachable, in one line, when nobody answers or the user is refused."""
+    async with Peer(url):
+        pass
+
+
 @contextlib.contextmanager
 def _told(address: Address) -> Iterator[None]:
     """Turn an error of the library into ours, with the broker's address."""
     try:
         yield
     except aiomqtt.MqttError as error:
-        raise Unreachable(f"broker {address.shown}: {error}") from error
+        raise _explained(address, error) from error
+
+
+def _explained(address: Address, error: aiomqtt.MqttError) -> Unreachable:
+    if _is_refusal(error):
+        way_out = f"it refuses user {address.username!r}: check user and password in bus.url"
+        return Unreachable(f"broker {address.shown}: {way_out}")
+    return Unreachable(f"broker {address.shown}: {error} (is it running? bus.url names it)")
+
+
+def _is_refusal(error: aiomqtt.MqttError) -> bool:
+    if not isinstance(error, MqttConnectError):
+        return False
+    code = error.rc if isinstance(error.rc, int) else getattr(error.rc, "value", None)
+    return code in _REFUSED
 
 
 def _bytes(message: aiomqtt.Message) -> bytes:

@@ -7,15 +7,14 @@ import contextlib
 import os
 import signal
 import sqlite3
-import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 import structlog
 
-from agent import launcher
 from agent.childlog import ChildLog
+from agent.launcher import tied
 from agent.reaper import Reaper
 from policies.errors import ConfigError, HeedloopError, Unreachable
 from store.database import Store
@@ -133,14 +132,11 @@ class Child:
 
     async def _start(self) -> None:
         spec = self.spec
-        cpus = ",".join(str(cpu) for cpu in sorted(spec.cpus))
-        launch = (sys.executable, "-I", "-S", launcher.__file__, str(os.getpid()), str(spec.nice), cpus, "--")
         environment = {**os.environ, "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1", **spec.env}
         environment.pop("NOTIFY_SOCKET", None)  # only the supervisor speaks to systemd
         with self.output.open() as output:
             self._process = await asyncio.create_subprocess_exec(
-                *launch,
-                *spec.argv,
+                *tied(spec.argv, nice=spec.nice, cpus=spec.cpus),
                 env=environment,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,

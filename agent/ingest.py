@@ -13,6 +13,7 @@ from dataclasses import replace
 from itertools import groupby
 from typing import Any, Literal
 
+from agent.conversations import Conversation, Conversations
 from agent.formats import parse_line
 from agent.reading import default_labellers
 from agent.sources.jsonl import Chunk
@@ -46,6 +47,7 @@ class Ingest:
         self._store = store
         self._config = config
         self._detect = detect
+        self._conversations = Conversations()
         self._labellers = default_labellers(detect)
 
     def turns(self, agent: str, payload: bytes | dict[str, Any], source: str) -> None:
@@ -89,8 +91,8 @@ class Ingest:
                 return "waiting"
             if not self._settle(connection, turn, source):
                 return "rejected"
-            turns = events.conversation(connection, turn.conversation_id)
-            self._judge(connection, turns, turns.index(turn), only=turn.event_id)
+            conversation = self._conversations.get(connection, turn.conversation_id)
+            self._judge(connection, conversation, conversation.turns.index(turn), only=turn.event_id)
             return "applied"
 
     def command(self, agent: str, payload: bytes | dict[str, Any], source: str) -> Outcome:
@@ -106,8 +108,12 @@ class Ingest:
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         """Run one write transaction, then wake those who look at what it wrote."""
-        with self._store.write() as connection:
-            yield connection
+        try:
+            with self._store.write() as connection:
+                yield connection
+        except BaseException:
+            self._conversations.forget()
+            raise
         notify(self._store.path.parent, "learner")
         notify(self._store.path.parent, "loop")
 
@@ -132,9 +138,10 @@ class Ingest:
             self._settle(connection, turn, source)
         ordered = sorted(new, key=lambda turn: turn.conversation_id)
         for conversation_id, group in groupby(ordered, key=lambda turn: turn.conversation_id):
-            conversation = events.conversation(connection, conversation_id)
-            first = len(conversation) - len(list(group))
-            self._judge(connection, conversation, _open_from(conversation, first))
+            conversation = self._conversations.get(connection, conversation_id)
+            start = _open_from(conversation.turns, len(conversation.turns) - len(list(group)))
+            conversation.settle(start, self._detect)
+            self._judge(connection, conversation, start)
         return new
 
     def _settle(self, connection: sqlite3.Connection, turn: Turn, source: str) -> bool:
@@ -151,18 +158,20 @@ class Ingest:
         return accepted
 
     def _judge(
-        self, connection: sqlite3.Connection, turns: Sequence[Turn], start: int, only: str | None = None
+        self, connection: sqlite3.Connection, conversation: Conversation, start: int, only: str | None = None
     ) -> None:
         """Label the decision points of one conversation from a place on, and keep what that changes.
 
         With `only`, the event id of the turn at `start`, nothing behind that turn is looked at again.
         """
+        turns = conversation.turns
         said = {
             turn.event_id: corrections.of_turn(connection, turn.event_id, ("applied",))
             for turn in (turns[start:] if only is None else turns[start : start + 1])
             if turn.role == "assistant"
         }
-        for case in cases(turns, said, start=start, detect=self._detect):
+        known = conversation.known if conversation.known[0] <= start else None
+        for case in cases(turns, said, start=start, detect=self._detect, known=known):
             if only is not None and case.decision.turn.event_id != only:
                 break
             self._keep_judgement(connection, case, judge(case, self._labellers))

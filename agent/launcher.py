@@ -10,9 +10,16 @@ import ctypes
 import os
 import signal
 import sys
+from collections.abc import Iterable, Sequence
 
 _PR_SET_PDEATHSIG = 1
 CANNOT_START = 2
+
+
+def tied(argv: Sequence[str], *, nice: int = 0, cpus: Iterable[int] = ()) -> list[str]:
+    """Return the command line that runs `argv` for no longer than this process lives."""
+    allowed = ",".join(str(cpu) for cpu in sorted(cpus))
+    return [sys.executable, "-I", "-S", __file__, str(os.getpid()), str(nice), allowed, "--", *argv]
 
 
 def become(parent: int, nice: int, cpus: str, argv: list[str]) -> None:

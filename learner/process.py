@@ -132,8 +132,6 @@ class Learner:
             )
             lineage.settle()
             rounds = Rounds(self._store, self._config, live, self._trainer, self._suite, lineage)
-            if not probes.baseline(self._store):
-                rounds.measure("baseline")
             self._say(ready=True)
             log.info("attached", generation=live.generation, version=lineage.version.id)
             yield Attachment(live, lineage, rounds)
@@ -142,7 +140,13 @@ class Learner:
             live.close()
 
     def serve(self, attachment: Attachment, stop: Stop, listener: wakeup.Listener) -> None:
-        """Train and answer commands until stopped. Raises Unreachable when the server is gone."""
+        """Train and answer commands until stopped. Raises Unreachable when the server is gone.
+
+        Before anything is learned, the base model is probed once: the baseline of the guard.
+        """
+        if not probes.baseline(self._store):
+            self._show("measuring")
+            attachment.rounds.measure("baseline")
         while not stop:
             if not attachment.live.is_current():
                 raise Unreachable(f"the server of generation {attachment.live.generation} is gone")

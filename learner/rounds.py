@@ -27,6 +27,8 @@ from store.probes import ProbeVerdict
 log = structlog.get_logger()
 
 GENERAL_POOL = 48
+AHEAD = 4
+"""Rows that are prepared at once while nothing else is to do."""
 MOST_DROPS = 3
 """A correction in so many dropped steps is quarantined: it is what makes the steps not finite."""
 
@@ -55,11 +57,11 @@ class Rounds:
         return schedule.round_starts(waiting, quiet_s, self._config.training)
 
     def prepare(self) -> None:
-        """Do ahead of time what a round needs of the base model: the twins' answers, log-probabilities."""
+        """Do ahead of time, a little at each call, what a round needs of the base model."""
         usable = examples.pending(self._store) + examples.general(self._store, GENERAL_POOL)
-        self._trainer.warm(
-            [row for u in self._trainable(usable) for row in self._trainer.rows_for(u.example)]
-        )
+        ready = [found.example for found in self._trainable(usable)]
+        rows = [row for example in ready for row in self._trainer.rows_for(example)]
+        self._trainer.warm(rows, most=AHEAD)
 
     def run(self, interrupted: Callable[[], bool]) -> None:
         """Train until nothing waits or `interrupted()`; what was changed is probed before it returns."""

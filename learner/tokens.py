@@ -67,7 +67,7 @@ def prompt_of(
         droppable = [i for i, message in enumerate(kept[:-1]) if not _must_stay(message, keep)]
         if not droppable:
             raise InputError(
-                f"context has {length} tokens that cannot be dropped, over {longest}: raise max_context_tokens"
+                f"context of {length} tokens cannot be cut to {longest}: raise max_context_tokens"
             )
         del kept[droppable[0]]
 

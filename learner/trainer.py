@@ -154,20 +154,24 @@ class Trainer:
             if answer.log_probs is not None:
                 self._remember(row, answer.log_probs)
 
-    def warm(self, rows: Sequence[Row]) -> None:
-        """Compute the base log-probabilities that these rows need and that are not in memory."""
-        missing = [
-            row for row in dict.fromkeys(rows) if row.kind != "correction" and row not in self._references
-        ]
-        missing.sort(key=lambda row: len(row.context))
+    def warm(self, rows: Sequence[Row], most: int | None = None) -> None:
+        """Compute the base log-probabilities that are not in memory yet, of `most` rows at once."""
+        missing: list[Row] = []
+        for row in dict.fromkeys(rows):
+            if row in self._references:
+                self._references.move_to_end(row)
+            elif row.kind != "correction":
+                missing.append(row)
+        missing = sorted(missing[:most], key=lambda row: len(row.context))
         for start in range(0, len(missing), _BATCH):
             batch = missing[start : start + _BATCH]
             for row, reference in zip(batch, log_probs(self.base, batch), strict=True):
-                self._remember(row, reference)
+                self._remember(row, reference, room=len(rows))
 
-    def _remember(self, row: Row, reference: Tensor) -> None:
+    def _remember(self, row: Row, reference: Tensor, room: int = 0) -> None:
+        """Keep a reference; the longest unused ones go, but `room` of them always stay."""
         self._references[row] = reference
-        while len(self._references) > self._kept_references:
+        while len(self._references) > max(self._kept_references, room):
             self._references.popitem(last=False)
 
     def forget(self, example_id: str) -> None:

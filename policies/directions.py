@@ -14,10 +14,11 @@ from functools import lru_cache
 
 from policies.constraints import Constraint, Detect, read_constraints
 from policies.direction import Direction, Scope
-from policies.sentences import Sentence, split_sentences, word_set
+from policies.sentences import split_sentences, word_set
 from policies.turn import Role, Turn
 
 _LONGEST = 1_000  # characters of a sentence; what is longer is pasted material
+_READ = 64_000  # characters of a message that are read at each end
 _DIRECTING_ROLES: frozenset[Role] = frozenset({"system", "developer", "user"})
 
 # Each part ends at a fixed word or at the first comma: nothing is tried twice, however long the sentence.
@@ -25,19 +26,19 @@ _OPENING = (
     r"(?:(?:please|and|but|also|then|now|so|ok|okay|again|remember|note|important|rules?|instead|just|kindly|"
     r"next time|from now on|going forward|from here on|henceforth|in (?:the )?future|"
     r"in this (?:chat|conversation|session)|"
-    r"(?:for|in) (?:all|every|each|any|your)(?: \w+)?(?: of)?(?: \w+)? (?:answers?|repl(?:y|ies)|responses?|messages?)|"
+    r"(?:for|in) (?:all|every|each|any|your)(?: \w+)?(?: of)?(?: \w+)? "
+    r"(?:answers?|repl(?:y|ies)|responses?|messages?)|"
     r"(?:for|in|when|whenever|while|if|before|after|unless|until|once|as soon as|every time|each time)\b"
     r"[^,:]{1,120}(?=[,:]))[,:]? )*"
 )
 _ANSWER = (
     r"(?:answers?|answering|repl(?:y|ies)|replying|respon(?:d|se|ses|ding)|outputs?|messages?|"
-    r"explanations?|sentences?|"
-    r"words?|bullets?|bullet points|paragraphs?|lines?|letters|language|tone|style|voice|format|"
-    r"markdown|json|emojis?)"
+    r"explanations?|sentences?|words?|bullets?|bullet points|paragraphs?|lines?|letters|language|"
+    r"tone|style|voice|format|markdown|json|emojis?)"
 )
 _PROHIBITION = (
-    r"(?:(?:do not|don't|never|avoid|no more|refrain from|stop|quit|skip)\b(?! (?:worry|mind|know|"
-    r"think|get me wrong|forget me)))"
+    r"(?:(?:do not|don't|never|avoid|no more|refrain from|stop|quit|skip)\b"
+    r"(?! (?:worry|mind|know|think|get me wrong|forget me)))"
 )
 _HABIT = (
     r"(?:always|only|be sure to|make sure|ensure|remember to|be (?!careful what|able)[a-z]+|stick to|"
@@ -46,16 +47,14 @@ _HABIT = (
 _MANNER_VERB = r"(?:answer|reply|respond|speak|talk)\b"
 _SHAPING_VERB = (
     r"(?:write|use|keep|give|output|return|end|finish|begin|start|open|close|include|format|put|wrap|"
-    r"make|say|"
-    r"mention|provide|produce|add|leave|omit|state|phrase|word|structure|present|list|explain|summari[sz]e)\b"
+    r"make|say|mention|provide|produce|add|leave|omit|state|phrase|word|structure|present|list|"
+    r"explain|summari[sz]e)\b"
 )
 _BASE_VERB = (
     r"(?:ask|check|verify|confirm|run|test|read|report|tell|show|call|cite|quote|explain|think|stay|"
-    r"help|act|assume|"
-    r"check|consider|create|describe|do|focus|handle|ignore|inform|invoke|let|look|obtain|offer|pass|"
-    r"perform|point|"
-    r"preserve|proceed|push|commit|reject|remind|request|review|search|send|set|suggest|transfer|try|"
-    r"update|wait|work)\b"
+    r"help|act|assume|consider|create|describe|do|focus|handle|ignore|inform|invoke|let|look|obtain|"
+    r"offer|pass|perform|point|preserve|proceed|push|commit|reject|remind|request|review|search|send|"
+    r"set|suggest|transfer|try|update|wait|work)\b"
 )
 _OBLIGED = (
     r"\b(?:you|the (?:agent|assistant|model|ai|bot)|we) (?:must|should|shall|have to|need to|"
@@ -135,19 +134,23 @@ _EMPTY_WORDS = word_set(
 )
 
 
-@lru_cache(maxsize=2048)
 def directing_sentences(
     content: str, role: Role, detect: Detect | None = None
 ) -> tuple[tuple[str, Scope], ...]:
     """Return the directing sentences of one message with their scopes, in order.
 
+    Of a very long message only the beginning and the end are read: what is between is pasted material.
     `detect` (language detection) only helps to recognise a demand for a language.
     """
     if role not in _DIRECTING_ROLES:
         return ()
+    if len(content) > 2 * _READ:
+        content = f"{content[:_READ]}\n\n{content[-_READ:]}"
     found: dict[str, Scope] = {}
     for sentence in split_sentences(content):
-        if _directs(sentence, role, detect):
+        if sentence.heading or len(sentence.text) > _LONGEST:
+            continue
+        if _directs(sentence.text, role, detect):
             found.setdefault(sentence.text, _scope(sentence.text, role))
     return tuple(found.items())
 
@@ -178,8 +181,7 @@ class Force:
         """Return what an answer here has to heed: where two contradict, the later and closer one."""
         kept: list[Direction] = []
         for direction in (*self.system, *self.user, *self.once):
-            kept = [old for old in kept if not _replaces(direction.text, old.text, detect)]
-            kept.append(direction)
+            kept = [*_not_replaced(kept, direction, detect), direction]
         return tuple(kept)
 
 
@@ -196,11 +198,12 @@ def advance(force: Force, turn: Turn, detect: Detect | None = None) -> Force:
     return Force(force.system, _add(kept, standing, detect), _add((), once, detect))
 
 
-def _directs(sentence: Sentence, role: Role, detect: Detect | None) -> bool:
-    text = _plain(sentence.text)
-    if sentence.heading or len(text) > _LONGEST or _LETTING_GO.search(text) or _NO_LONGER.search(text):
+@lru_cache(maxsize=8192)
+def _directs(sentence: str, role: Role, detect: Detect | None) -> bool:
+    text = _plain(sentence)
+    if _LETTING_GO.search(text) or _NO_LONGER.search(text):
         return False
-    if read_constraints(sentence.text, detect).constraints:
+    if read_constraints(sentence, detect).constraints:
         return True
     if text.rstrip("\"')").endswith("?"):
         return False
@@ -224,19 +227,26 @@ def _plain(text: str) -> str:
 
 def _add(old: Sequence[Direction], new: Sequence[Direction], detect: Detect | None) -> tuple[Direction, ...]:
     kept = list(old)
+    known = {_plain(direction.text) for direction in kept}
     for direction in new:
-        if any(_plain(direction.text) == _plain(known.text) for known in kept):
-            continue
-        kept = [known for known in kept if not _replaces(direction.text, known.text, detect)]
-        kept.append(direction)
+        if _plain(direction.text) not in known:
+            kept = [*_not_replaced(kept, direction, detect), direction]
     return tuple(kept)
 
 
-@lru_cache(maxsize=8192)
-def _replaces(new: str, old: str, detect: Detect | None) -> bool:
-    """Say whether a newer text governs the same thing as an older one, so that both cannot hold."""
-    later, earlier = read_constraints(new, detect), read_constraints(old, detect)
-    return any(_contradicts(a, b) for a in later.constraints for b in earlier.constraints)
+def _not_replaced(old: list[Direction], new: Direction, detect: Detect | None) -> list[Direction]:
+    """Return the old ones that can hold beside a newer one; those of its own turn always do."""
+    demands = read_constraints(new.text, detect).constraints
+    if not demands:
+        return old
+    return [
+        direction
+        for direction in old
+        if direction.event_id == new.event_id
+        or not any(
+            _contradicts(a, b) for a in demands for b in read_constraints(direction.text, detect).constraints
+        )
+    ]
 
 
 def _contradicts(a: Constraint, b: Constraint) -> bool:
@@ -248,7 +258,7 @@ def _contradicts(a: Constraint, b: Constraint) -> bool:
 def _withdraw(standing: Sequence[Direction], content: str, detect: Detect | None) -> tuple[Direction, ...]:
     """Take out what a user turn withdraws: what it names, or everything when it names nothing."""
     kept = tuple(standing)
-    for sentence in split_sentences(content):
+    for sentence in split_sentences(content[:_READ]) if kept else ():
         match = _LETTING_GO.search(_plain(sentence.text)) or _NO_LONGER.search(_plain(sentence.text))
         if match:
             named = _content_words(" ".join(group for group in match.groups() if group))

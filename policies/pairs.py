@@ -44,6 +44,9 @@ def correction_example(
         return None
     text = " ".join(direction.text for direction in directions) or None
     context = tuple(turn.message() for turn in decision.context)
+    # A person may name more sentences of it than the one that we matched.
+    named = [text, correction.direction if correction else None]
+    taken_out = " ".join(part for part in named if part)
     return Example(
         id=example_id,
         kind="correction",
@@ -52,7 +55,7 @@ def correction_example(
         context=context,
         chosen=chosen,
         rejected=answer,
-        twin_context=twin(context, text, detect) if text else None,
+        twin_context=twin(context, taken_out, detect) if text else None,
         origin="correction" if corrected else "repair" if repaired else "few_shot",
         author=correction.author if correction else None,
         state="ready" if chosen else "needs_pair",

@@ -20,13 +20,27 @@ def segment(turns: Iterable[Turn], *, start: int = 0, detect: Detect | None = No
 
 
 def decision_points(
-    turns: Iterable[Turn], *, start: int = 0, detect: Detect | None = None
+    turns: Iterable[Turn],
+    *,
+    start: int = 0,
+    detect: Detect | None = None,
+    known: tuple[int, Force] | None = None,
 ) -> Iterator[DecisionPoint]:
-    """Yield what `segment` returns, one at a time: contexts are copies, and long ones add up."""
+    """Yield what `segment` returns, one at a time: contexts are copies, and long ones add up.
+
+    `known` (one conversation only): a place and what is in force there, so that a conversation that goes on
+    is not read again from its beginning; the turns before that place are context.
+    """
+    turns = list(turns)
+    begin, force_there = known or (0, Force())
     earlier: dict[str, list[Turn]] = {}
     forces: dict[str, Force] = {}
     seen: set[str] = set()
-    for place, turn in enumerate(turns):
+    if begin:
+        earlier[turns[0].conversation_id] = turns[:begin]
+        forces[turns[0].conversation_id] = force_there
+        seen.update(turn.event_id for turn in turns[:begin])
+    for place, turn in enumerate(turns[begin:], begin):
         if turn.event_id in seen:
             continue
         seen.add(turn.event_id)

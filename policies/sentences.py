@@ -79,6 +79,9 @@ def _lines(text: str, start: int, end: int) -> list[Sentence]:
     found: list[Sentence] = []
     at = start
     while at < end:
+        if text[at] == "\n":
+            at += 1
+            continue
         stop = _line_end(text, at, end)
         while stop < end and _is_wrapped(text[at:stop], text[stop + 1 : _line_end(text, stop + 1, end)]):
             stop = _line_end(text, stop + 1, end)

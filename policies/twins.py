@@ -14,12 +14,12 @@ def twin(
 ) -> tuple[Message, ...] | None:
     """Return the context with the direction's sentences taken out of its system and user turns.
 
-    Every repetition goes too, and every other wording of the same demands: a twin that still asks for it
+    Every repetition goes too, and every other wording of what it demands: a twin that still asks for it
     would teach the opposite. A system turn left empty is dropped. None when nothing is there to take out,
     or when a user turn would be left empty.
     """
     wanted = [sentence.text for sentence in split_sentences(direction)]
-    demands = set(read_constraints(direction, detect).constraints)
+    demands = read_constraints(direction, detect).constraints
     messages: list[Message] = []
     changed = False
     for message in context:
@@ -38,13 +38,14 @@ def twin(
 
 
 def _directing(
-    content: str, wanted: Sequence[str], demands: set[Constraint], detect: Detect | None
+    content: str, wanted: Sequence[str], demands: Sequence[Constraint], detect: Detect | None
 ) -> list[Sentence]:
     plain = {_plain(text) for text in wanted}
     found = []
     for sentence in split_sentences(content):
-        said = set(read_constraints(sentence.text, detect).constraints)
-        if _plain(sentence.text) in plain or (said and said <= demands):
+        said = read_constraints(sentence.text, detect).constraints
+        implied = bool(said) and all(any(demand.implies(c) for demand in demands) for c in said)
+        if implied or _plain(sentence.text) in plain:
             found.append(sentence)
     return found
 

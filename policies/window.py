@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from policies.decision import DecisionPoint
-from policies.turn import Turn
+
+_RULING = frozenset({"system", "developer"})
 
 
 def recent(decision: DecisionPoint, max_characters: int) -> DecisionPoint:
@@ -13,13 +14,16 @@ def recent(decision: DecisionPoint, max_characters: int) -> DecisionPoint:
     with the turn that called it.
     """
     bound = {direction.event_id for direction in decision.directions}
+    begin = len(decision.context)
     left = max_characters
-    kept: list[Turn] = []
-    for turn in reversed(decision.context):
+    while begin > 0:
+        turn = decision.context[begin - 1]
         left -= len(turn.content) + sum(len(call.arguments) for call in turn.tool_calls)
-        if left >= 0 or turn.role in ("system", "developer") or turn.event_id in bound:
-            kept.append(turn)
-    kept.reverse()
+        if left < 0:
+            break
+        begin -= 1
+    older = (t for t in decision.context[:begin] if t.role in _RULING or t.event_id in bound)
+    kept = [*older, *decision.context[begin:]]
     called = {call.id for turn in kept for call in turn.tool_calls}
     whole = tuple(t for t in kept if t.role != "tool" or t.tool_call_id is None or t.tool_call_id in called)
     return decision if whole == decision.context else decision.model_copy(update={"context": whole})

@@ -3,6 +3,7 @@
 # In: PYTHON (may be empty), TORCH_CPU_INDEX. Why --no-deps throughout: requirements/README.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+: "${TORCH_CPU_INDEX:?is set by make}"
 torch="2.13.0+cpu"
 lock=requirements/cpu.lock
 python=.venv/bin/python
@@ -34,8 +35,10 @@ mkdir -p .venv
 exec 9>.venv/.lock
 flock 9  # a second `make` waits for the first, then finds all done
 
-if ! "$python" -m pip --version >/dev/null 2>&1; then
+pip_is_whole() { compgen -G '.venv/lib/python*/site-packages/pip-*.dist-info/RECORD' && "$python" -m pip --version; }
+if ! pip_is_whole >/dev/null 2>&1; then
     chosen=$(choose_python)
+    rm -rf .venv/bin .venv/lib .venv/lib64 .venv/include .venv/pyvenv.cfg  # what an interrupted one left
     "$chosen" -m venv .venv
 fi
 version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')

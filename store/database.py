@@ -75,7 +75,13 @@ def open_read_only(home: Path) -> Store:
         raise ConfigError(
             f"no store at {path}: nothing has run there yet (start with `run.py up` or `ingest`)"
         )
-    return Store(_connect(f"file:{path}?mode=ro"), path)
+    store = Store(_connect(f"file:{path}?mode=ro"), path)
+    try:
+        store.rows("SELECT 1 FROM state")
+    except sqlite3.DatabaseError as error:
+        store.close()
+        raise ConfigError(f"{path} cannot be read yet, or is not a store of heedloop: {error}") from error
+    return store
 
 
 def _connect(uri: str) -> sqlite3.Connection:

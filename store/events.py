@@ -26,12 +26,17 @@ def insert(connection: sqlite3.Connection, agent: str, turns: Iterable[Turn], so
     return new
 
 
-def conversation(connection: sqlite3.Connection, conversation_id: str) -> list[Turn]:
-    """Return the turns of one conversation in the order of their arrival."""
+def conversation(
+    connection: sqlite3.Connection, conversation_id: str, after: int = 0
+) -> tuple[list[Turn], int]:
+    """Return the turns of one conversation in the order of their arrival, and the place of the last one.
+
+    Only turns behind the place `after` are read; where there are none the place stays.
+    """
     rows = connection.execute(
-        "SELECT * FROM events WHERE conversation_id = ? ORDER BY seq", (conversation_id,)
+        "SELECT * FROM events WHERE conversation_id = ? AND seq > ? ORDER BY seq", (conversation_id, after)
     ).fetchall()
-    return [_turn(row) for row in rows]
+    return [_turn(row) for row in rows], rows[-1]["seq"] if rows else after
 
 
 def get(connection: sqlite3.Connection, event_id: str) -> Turn | None:

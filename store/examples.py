@@ -1,7 +1,8 @@
 """Examples: what the learner trains on, and how often each was trained on.
 
 A use counts when its step is confirmed. A step that is undone (`redo`, `rolled_back`) gives its uses
-back, so each example is trained on exactly `quota` times in the lineage of the live version.
+back, so each example gets its `quota` of uses in the lineage of the live version, once. A batch that
+nothing else is left to fill may repeat one, and so exceed it by the rows of one batch.
 """
 
 from __future__ import annotations

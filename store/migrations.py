@@ -109,6 +109,8 @@ CREATE TABLE examples (
     created INTEGER NOT NULL
 ) STRICT;
 CREATE UNIQUE INDEX examples_once ON examples (decision_id) WHERE state NOT IN ('superseded');
+CREATE INDEX examples_by_decision ON examples (decision_id);
+CREATE INDEX examples_by_state ON examples (kind, state, quota);
 
 CREATE TABLE versions (
     id TEXT PRIMARY KEY,

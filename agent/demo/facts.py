@@ -73,6 +73,11 @@ def rollback_after(store: Store, step: int) -> dict[str, Any] | None:
     return {"reason": version["note"], "restored": told["created"], "found_by_probe": breach is not None}
 
 
+def baseline(store: Store) -> dict[str, float] | None:
+    """Return what all probes found on the base model, None before they were run."""
+    return next((run["values"] for run in probe_runs(store) if run["verdict"] == "baseline"), None)
+
+
 def probe_runs(store: Store) -> list[dict[str, Any]]:
     """Return every probe run with the mean of each probe."""
     runs = [dict(row) for row in store.rows("SELECT * FROM probes ORDER BY id")]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,9 @@ from agent.demo.system import System
 
 async def run_demo(entry: Path, home: Path, seed: int, model: str) -> dict[str, Any]:
     """Run the whole demo under `home`/demo; returns the summary, also written to demo/summary.json."""
+    task = asyncio.current_task()
+    if task is not None:  # SIGTERM ends the demo as ctrl-c does: the system is stopped first
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     folder = home / "demo"
     work = folder / "work"
     shutil.rmtree(work, ignore_errors=True)

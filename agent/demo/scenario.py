@@ -23,6 +23,7 @@ from agent.demo.material import Material, corrected_prompts, held_out_prompts, p
 from agent.demo.measure import follow_rate, leak_rate
 from agent.demo.picture import draw
 from agent.demo.system import System, live_hash
+from agent.launcher import tied
 from policies.errors import HeedloopError
 
 Found = TypeVar("Found")
@@ -87,12 +88,11 @@ class Scenario:
     async def _start_load(self) -> asyncio.subprocess.Process:
         journal, record = self._folder / "load.jsonl", self._folder / "requests.jsonl"
         arguments = ("-m", "agent.demo.load", self._url, self._model, str(journal), str(record))
-        return await asyncio.create_subprocess_exec(sys.executable, *arguments)
+        return await asyncio.create_subprocess_exec(*tied([sys.executable, *arguments]))
 
     async def _before(self) -> None:
-        scored = asyncio.create_task(self._command("probe"))
         follow, leak = await self._measure("before")
-        values = (await scored)["values"]
+        values = await _until(lambda: facts.baseline(self._system.reader))
         self.summary |= {
             "direction": self._material.direction.paraphrase_held_out,
             "follow_rate_before": follow,

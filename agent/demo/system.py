@@ -13,9 +13,10 @@ from typing import Any
 
 import httpx
 
-from policies.errors import HeedloopError, Unreachable
+from agent.launcher import tied
+from policies.errors import ConfigError, HeedloopError, Unreachable
 from store import state
-from store.database import FILE_NAME, Store, open_read_only
+from store.database import Store, open_read_only
 
 READY_TIMEOUT_S = 300.0
 STOP_TIMEOUT_S = 60.0
@@ -38,8 +39,9 @@ class System:
         log = home / "up.log"
         environment = {**os.environ, **settings, "HEEDLOOP_HOME": str(home), "PYTHONSAFEPATH": "1"}
         with log.open("wb") as output:
+            command = tied([sys.executable, str(entry), "up"])
             process = await asyncio.create_subprocess_exec(
-                sys.executable, str(entry), "up", env=environment, stdin=DEVNULL, stdout=output, stderr=output
+                *command, env=environment, stdin=DEVNULL, stdout=output, stderr=output
             )
         return cls(process, home, log)
 
@@ -79,12 +81,10 @@ class System:
             raise HeedloopError(f"`run.py up` ended with exit code {code}: {self._last_line()}")
 
     async def _is_ready(self, http: httpx.AsyncClient) -> bool:
-        if not (self.home / FILE_NAME).exists():
-            return False
-        url = self.known("http_url")
         try:
+            url = self.known("http_url")
             return url is not None and (await http.get(f"{url}/readyz")).status_code == 200
-        except httpx.HTTPError:
+        except (ConfigError, httpx.HTTPError):  # no store yet, or nobody listens yet
             return False
 
     def _raise_if_ended(self) -> None:

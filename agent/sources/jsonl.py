@@ -16,6 +16,7 @@ from pathlib import Path
 
 import structlog
 from watchfiles import awatch
+from watchfiles._rust_notify import WatchfilesRustInternalError
 
 from agent.formats.base import Line
 from store.offsets import Offset
@@ -79,14 +80,15 @@ class JsonlTail:
             watching: dict[Path, asyncio.Task[None]] = {}
             while True:
                 self._changed.clear()
-                for folder in self._folders() - watching.keys():
+                files = await asyncio.to_thread(matching, self.patterns)
+                for folder in self._folders(files) - watching.keys():
                     watching[folder] = group.create_task(self._watch(folder), name=f"watch {folder}")
-                await self._read_all()
+                await self._read_all(files)
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._changed.wait(), self.poll_s)
 
-    async def _read_all(self) -> None:
-        for path in matching(self.patterns):
+    async def _read_all(self, files: list[Path]) -> None:
+        for path in files:
             try:
                 while await self._take(path):
                     pass
@@ -97,14 +99,16 @@ class JsonlTail:
                 self._unreadable.add(path)
 
     async def _watch(self, folder: Path) -> None:
-        recursive = any("**" in pattern for pattern in self.patterns)
-        async with aclosing(awatch(folder, recursive=recursive, debounce=50, step=20)) as changes:
-            async for _ in changes:
-                self._changed.set()
+        watching = awatch(folder, watch_filter=None, recursive=False, debounce=50, step=20)
+        try:
+            async with aclosing(watching) as changes:
+                async for _ in changes:
+                    self._changed.set()
+        except (OSError, WatchfilesRustInternalError) as error:
+            log.warning("folder cannot be watched, polling it", folder=str(folder), error=str(error))
 
-    def _folders(self) -> set[Path]:
-        folders = {_fixed_part(pattern) for pattern in self.patterns}
-        folders |= {path.parent for path in matching(self.patterns)}
+    def _folders(self, files: list[Path]) -> set[Path]:
+        folders = {_fixed_part(pattern) for pattern in self.patterns} | {path.parent for path in files}
         return {folder for folder in folders if folder.is_dir()}
 
 

@@ -1,15 +1,8 @@
-"""One shared file that holds all live weights: made by the server, mapped by the writer.
-
-A folder (mode 0700) holds `rank0.bin` (the bytes), `rank0.json` (the manifest) and `owner.lock`, which the
-serving process keeps locked as long as it lives. A restart replaces the files: whoever mapped the old ones
-holds a ghost.
-"""
+"""The shared file of all live weights: made by the server, mapped by the writer."""
 
 from __future__ import annotations
 
 import errno
-import fcntl
-import hashlib
 import mmap
 import os
 from math import prod
@@ -18,80 +11,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from learner.live.manifest import DATA, NAME, Manifest, TensorEntry
-from policies.errors import ConfigError, GuardRefused, Unreachable
+from learner.live.manifest import DATA, Manifest, TensorEntry
+from policies.errors import ConfigError, Unreachable
 
 ALIGN = 4096
-LOCK = "owner.lock"
-BORROWED = "borrowed.safetensors"
-
-
-def user_root() -> Path:
-    """Where arenas lie when nobody says otherwise: /dev/shm/heedloop-<uid>."""
-    return Path("/dev/shm") / f"heedloop-{os.getuid()}"
-
-
-def default_arena(home: Path | None = None) -> Path:
-    """The arena of a server that we start for `home`; without one, of a server that a user starts by hand."""
-    if home is None:
-        return user_root() / "default"
-    return user_root() / hashlib.sha256(str(home.resolve()).encode()).hexdigest()[:12]
-
-
-def claim(folder: Path) -> int:
-    """Take the folder for this process and drop what dead owners left. Returns the lock's file descriptor:
-    keep it.
-
-    Raises GuardRefused when a living server has it, ConfigError when it belongs to another user.
-    """
-    if folder.parent == user_root():
-        _private(folder.parent)
-    _private(folder)
-    lock = _lock(folder)
-    if lock is None:
-        raise GuardRefused(
-            f"{folder}: another server that is alive has this arena; give each its own `arena`"
-        )
-    _clear(folder)
-    if folder.parent == user_root():
-        for sibling in folder.parent.iterdir():
-            if sibling != folder and sibling.is_dir():
-                _sweep(sibling)
-    return lock
-
-
-def _private(folder: Path) -> None:
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if folder.stat().st_uid != os.getuid() or folder.is_symlink():
-            raise ConfigError(f"{folder}: belongs to another user; choose another `server.arena`")
-        folder.chmod(0o700)
-    except OSError as error:
-        raise ConfigError(
-            f"{folder}: cannot be made ({error.strerror}); choose another `server.arena`"
-        ) from error
-
-
-def _lock(folder: Path) -> int | None:
-    descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor
-
-
-def _clear(folder: Path) -> None:
-    for name in (NAME, f"{NAME}.new", DATA, f"{DATA}.new", BORROWED, f"{BORROWED}.new"):
-        (folder / name).unlink(missing_ok=True)
-
-
-def _sweep(folder: Path) -> None:
-    lock = _lock(folder)
-    if lock is not None:
-        _clear(folder)
-        os.close(lock)
 
 
 class Arena:

@@ -12,8 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from learner.live.arena import BORROWED, Arena
+from learner.live.arena import Arena
 from learner.live.control import ControlPage, Position
+from learner.live.folder import BORROWED
 from learner.live.manifest import NAME, Manifest, parse_manifest, read_manifest
 from learner.live.tensors import LiveTensors
 from policies.errors import GuardRefused, Unreachable, UnsupportedModel

@@ -12,6 +12,7 @@ import secrets
 import time
 from collections.abc import Generator
 from math import prod
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,11 @@ from vllm.model_executor.layers.linear import LinearBase, UnquantizedLinearMetho
 from vllm.model_executor.model_loader.default_loader import DefaultModelLoader
 
 from learner.base_model import checkpoint_folder, model_hash
-from learner.live.arena import Arena, claim, default_arena, place
+from learner.live.arena import Arena, place
 from learner.live.control import PAGE, ControlPage
 from learner.live.durable import apply_durable, read_durable
+from learner.live.folder import claim, clear, default_arena
+from learner.live.lifetime import die_with_parent
 from learner.live.manifest import Checkpoint, Manifest, TensorEntry, process_started, write_manifest
 from learner.live.placement import move, padding, plan, refuse_outside
 from learner.live.support import refuse_engine
@@ -76,8 +79,10 @@ class LiveLoader(DefaultModelLoader):
 
     def load_model(self, vllm_config: VllmConfig, model_config: ModelConfig, prefix: str = "") -> nn.Module:
         """Load, move every weight into the arena, apply the durable version, publish the manifest."""
+        die_with_parent()
         refuse_engine(vllm_config, model_config)
         claim(self.folder)  # its lock stays open, and so locked, until this process ends
+        Finalize(None, clear, (self.folder,), exitpriority=0)  # not after a kill: the next server clears then
         model: nn.Module = super().load_model(vllm_config, model_config, prefix)
         began = time.perf_counter()
         manifest = _publish(self, model, vllm_config, model_config)

@@ -27,8 +27,18 @@ def check_supported(model_dir: Path) -> None:
     for part in (config, config.get("text_config")):
         if isinstance(part, dict):
             _refuse_config(model_dir, part)
-    if not list(model_dir.glob("*.safetensors")):
+    _refuse_missing(model_dir)
+
+
+def _refuse_missing(model_dir: Path) -> None:
+    present = {path.name for path in model_dir.glob("*.safetensors")}
+    if not present:
         raise UnsupportedModel(f"{model_dir}: no *.safetensors weights in it")
+    index = model_dir / "model.safetensors.index.json"
+    if index.exists():
+        missing = set(json.loads(index.read_text())["weight_map"].values()) - present
+        if missing:
+            raise ConfigError(f"{model_dir}: {min(missing)} is missing; download the model again")
 
 
 def _refuse_config(model_dir: Path, config: dict[str, Any]) -> None:

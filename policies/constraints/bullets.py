@@ -28,6 +28,12 @@ class Bullets(Constraint):
         bullets = sum(1 for line in lines if _BULLET.match(line))
         return bullets == (self.count or bullets) and bullets > 0 and not (self.only and bullets < len(lines))
 
+    def implies(self, other: Constraint) -> bool:
+        """So many bullets are bullets; nothing else is more than that they are there."""
+        if not isinstance(other, Bullets):
+            return False
+        return other.count in {None, self.count} and (self.only or not other.only)
+
     def edit(self, text: str) -> str | None:
         """Keep the first bullets there are; else cut the text into so many parts of two words or more."""
         count = self.count or max(1, min(3, len(split_sentences(text))))

@@ -33,6 +33,10 @@ class Constraint(ABC):
     def check(self, text: str) -> bool | None:
         """Say whether the text keeps the constraint; None where that cannot be told."""
 
+    def implies(self, other: Constraint) -> bool:
+        """Say whether whatever keeps this constraint keeps the other too."""
+        return self == other
+
     def edit(self, text: str) -> str | None:
         """Return a minimal edit that should keep the constraint; None where there is no sensible one."""
         return None

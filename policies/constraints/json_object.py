@@ -27,6 +27,10 @@ class JsonObject(Constraint):
         value = _parse(text)
         return isinstance(value, dict) and sorted(value) == sorted(self.keys)
 
+    def implies(self, other: Constraint) -> bool:
+        """An object with these keys is valid JSON."""
+        return self == other or isinstance(other, ValidJson)
+
     def edit(self, text: str) -> str | None:
         """Put the first sentence under the key, or the value there is when only the key is wrong."""
         inner = _embedded(text)
@@ -84,7 +88,7 @@ def _two_keys(match: re.Match[str], sentence: Masked) -> JsonObject:
 
 
 _KEY = r"(?:key|field|property)"
-_JSON = r"(?:valid |one |a |single |an? )*json(?: object| format| dictionary)?"
+_JSON = r"(?:valid |one |single |an? )*+json(?: object| format| dictionary)?"
 _THAT = r"(?: of the form| like| like this| such as| with the format| in the form| as|:|,| in the format)*"
 
 READERS = (
@@ -98,7 +102,7 @@ READERS = (
             ),
             (
                 rf"{_JSON}(?: that has| that contains| having| with| whose| containing| using| under| and)? "
-                rf"(?:exactly |only |just |the |one |a |single |only one )*{_KEY}"
+                rf"(?:exactly |only |just |the |one |a |single )*{_KEY}"
                 rf"(?: is| named| called| must be| should be|:|"
                 rf',)* "#(?P<n>\d+)"(?! or\b)(?! and (?!nothing))(?!,)',
                 _keyed,

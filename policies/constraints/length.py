@@ -55,10 +55,13 @@ class WordCount(_Range):
         """Keep the leading sentences that fit, else cut the first one short."""
         if self.maximum is None:
             return None
-        for number in range(len(split_sentences(text)) - 1, 0, -1):
-            kept = first_sentences(text, number)
-            if self.check(kept):
-                return kept
+        kept: list[str] = []
+        for sentence in split_sentences(text):
+            if self.count(" ".join([*kept, sentence.text])) > self.maximum:
+                break
+            kept.append(" ".join(sentence.text.split()))
+        if kept and self.check(" ".join(kept)):
+            return " ".join(kept)
         words = first_sentences(text, 1).split()[: self.maximum]
         while len(words) > 3 and (
             words[-1].lower().strip(",;") in _DANGLING or not self.check(" ".join(words))
@@ -166,7 +169,7 @@ def _table(unit: str, build: type[_Range]) -> tuple[tuple[str, Build], ...]:
             rf"(?:do not|don't|never) (?:exceed|use more than|write more than|go over))(?: of)? {n}{tail}",
             between(None, 0),
         ),
-        (rf"\b(?:at least|no fewer than|(?:not|no) less than|minimum|min)(?: of)? {n}{tail}", between(0, None)),
+        (rf"\b(?:at least|no fewer than|(?:not|no) less than|minimum)(?: of)? {n}{tail}", between(0, None)),
         (rf"\b{n} {_ADJECTIVE}{unit} (?:or (?:fewer|less)|at most|max(?:imum)?|tops)\b", between(None, 0)),
         (rf"\b{n} (?:or more {_ADJECTIVE}{unit}|{unit} or more)\b", between(0, None)),
         (rf"\bexactly {n}{tail}", between(0, 0)),

@@ -84,17 +84,17 @@ def _end(match: re.Match[str], sentence: Masked) -> Constraint | None:
 
 # "Each line starts with ..." is about lines, not about the answer.
 _WHOLE = (
-    r"(?<!each )(?<!that )(?<!which )(?<!line )(?<!one )(?<!bullet )(?<!point )(?<!paragraph "
-    r")(?<!sentence )(?<!item )"
+    r"(?<!each )(?<!that )(?<!which )(?<!line )(?<!one )(?<!bullet )(?<!point )"
+    r"(?<!paragraph )(?<!sentence )(?<!item )"
 )
 _OBJECT = (
     r"(?: (?:your|the|every|each|all|any|of|whole|entire|final|my)*"
-    r"(?: ?(?:your|the|of|whole|entire|final))* ?(?:answers?|repl(?:y|ies)|responses?|outputs?|"
-    r"messages?|it))?"
+    r"(?: ?(?:your|the|of|whole|entire|final))* "
+    r"?(?:answers?|repl(?:y|ies)|responses?|outputs?|messages?|it))?"
 )
 _EXACTLY = (
-    r"(?: exactly| only)?(?: with| by saying| by writing| on)(?: exactly)?(?: (?:this|the|"
-    r"these)(?: exact)? (?:phrase|words?|sentence|text|line))?(?: of)?:?"
+    r"(?: exactly| only)?(?: with| by saying| by writing| on)(?: exactly)?"
+    r"(?: (?:this|the|these)(?: exact)? (?:phrase|words?|sentence|text|line))?(?: of)?:?"
 )
 _NOUN = r"(?:answers?|repl(?:y|ies)|responses?|outputs?|messages?)"
 

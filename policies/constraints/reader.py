@@ -42,9 +42,8 @@ _HARMLESS_CONDITION = re.compile(
 )
 _RELEASE = re.compile(
     r"\b(?:don't|do not|no longer|needn't|not) (?:have to|need(?: to)?)\b|\bno need\b|\bnot necessar|"
-    r"\bfeel free\b|"
-    r"\byou (?:may|can|could)\b(?! (?:only|not|never))|\bit(?:'s| is) (?:ok|okay|fine)\b|\b(?:stop|"
-    r"quit) (?:answer|repl|respond|writ|us)ing\b"
+    r"\bfeel free\b|\byou (?:may|can|could)\b(?! (?:only|not|never))|\bit(?:'s| is) (?:ok|okay|fine)\b|"
+    r"\b(?:stop|quit) (?:answer|repl|respond|writ|us)ing\b"
 )
 _NEGATION = re.compile(
     r"(?:\b(?:not|never|don't|without|avoid|stop|no|isn't|aren't|rather than)\b|n't\b)[^,;:]*$"
@@ -73,10 +72,14 @@ class Reading:
     complete: bool = False
 
 
-@lru_cache(maxsize=4096)
 def read_constraints(text: str, detect: Detect | None = None) -> Reading:
     """Return what can be checked in a direction's text; nothing where it hangs on a condition."""
-    readings = [_read_sentence(sentence.text, detect) for sentence in split_sentences(text[: 4 * _LONGEST])]
+    return _read(text[: 4 * _LONGEST], detect)
+
+
+@lru_cache(maxsize=8192)
+def _read(text: str, detect: Detect | None) -> Reading:
+    readings = [_read_sentence(sentence.text, detect) for sentence in split_sentences(text)]
     found = tuple(dict.fromkeys(c for reading in readings for c in reading.constraints))
     return Reading(_merge(found), bool(found) and all(reading.complete for reading in readings))
 

@@ -119,7 +119,7 @@ _COMMON = word_set(
 
 
 def _only(case: Case) -> Direction | None:
-    """Return the one direction in force; with several, a reaction to none of them is on the whole decision."""
+    """Return the one direction in force; with several, a reaction is on the whole decision."""
     directions = case.decision.directions
     return directions[0] if len(directions) == 1 else None
 

@@ -12,7 +12,7 @@ import aiomqtt
 import pytest
 from brokers import BrokerProcess, free_port
 
-from agent.bus import Bus, Inbound, parse_url
+from agent.bus import Bus, Inbound, Peer, parse_url, require_broker
 from policies.errors import ConfigError, Unreachable
 from policies.topics import topic
 
@@ -71,6 +71,14 @@ async def send(broker: BrokerProcess, agent: str, *payloads: bytes) -> None:
     async with client(broker) as sender:
         for payload in payloads:
             await sender.publish(topic(agent, "turns"), payload, qos=1)
+
+
+async def lost(bus: Bus) -> None:
+    for _ in range(int(WAIT_S / 0.02)):
+        if bus.state == "waiting":
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError(f"the bus is still {bus.state}")
 
 
 async def test_message_whose_handler_died_comes_again(each_broker: BrokerProcess, agent_id: str) -> None:
@@ -150,9 +158,7 @@ async def test_reconnects_after_the_broker_came_back(
     try:
         async with running(bus, inbox):
             assert broker.stop() == 0
-            async with asyncio.timeout(WAIT_S):
-                while bus.state != "waiting":
-                    await asyncio.sleep(0.02)
+            await lost(bus)
             with pytest.raises(Unreachable, match="not connected"):
                 await bus.publish(agent_id, "events", "{}")
             broker.start()
@@ -179,7 +185,7 @@ async def test_published_event_reaches_a_subscriber(each_broker: BrokerProcess, 
 async def test_wrong_credentials_are_one_clear_line(amqtt: BrokerProcess, agent_id: str, who: str) -> None:
     bus = Bus(f"mqtt://{who}@127.0.0.1:{amqtt.port}", agent_id, f"s-{agent_id}")
     with pytest.raises(
-        Unreachable, match=r"^broker mqtt://127.0.0.1:\d+ refuses user '\w+': check"
+        Unreachable, match=r"^broker mqtt://127.0.0.1:\d+: it refuses user '\w+': check"
     ) as caught:
         await asyncio.wait_for(bus.run(Inbox(agent_id)), WAIT_S)
     assert "wrong" not in str(caught.value)
@@ -195,12 +201,29 @@ async def test_anonymous_clients_are_refused_by_the_embedded_broker(
         )
 
 
+async def test_broker_that_is_required_must_answer(amqtt: BrokerProcess) -> None:
+    await require_broker(amqtt.url)
+    with pytest.raises(Unreachable, match=r"^broker mqtt://127.0.0.1:\d+: it refuses user 'me': check"):
+        await require_broker(f"mqtt://me:wrong@127.0.0.1:{amqtt.port}")
+    with pytest.raises(Unreachable, match=r"^broker mqtt://127.0.0.1:\d+: .*refused .*bus.url"):
+        await require_broker(f"mqtt://127.0.0.1:{free_port()}")
+
+
+async def test_reply_is_for_its_own_command_and_agent(each_broker: BrokerProcess, agent_id: str) -> None:
+    replies = [("other", "k1", 0), (agent_id, "k2", 1), (agent_id, "k1", 2)]
+    async with client(each_broker) as loop, Peer(each_broker.url) as peer, asyncio.timeout(WAIT_S):
+        waiting = asyncio.create_task(peer.reply(agent_id, "k1"))
+        for agent, order, number in replies:
+            event = {"type": "reply", "reply_to": order, "ok": True, "result": {"number": number}}
+            await loop.publish(topic(agent, "events"), json.dumps(event), qos=1)
+        assert (await waiting)["result"] == {"number": 2}
+        assert (await peer.reply(agent_id, "k2"))["result"] == {"number": 1}
+
+
 async def test_missing_broker_is_waited_for(agent_id: str) -> None:
     bus = Bus(f"mqtt://127.0.0.1:{free_port()}", agent_id, "s")
     task = asyncio.create_task(bus.run(Inbox(agent_id)))
-    async with asyncio.timeout(WAIT_S):
-        while bus.state != "waiting":
-            await asyncio.sleep(0.02)
+    await lost(bus)
     assert "refused" in bus.detail
     assert not task.done()
     task.cancel()

@@ -25,7 +25,9 @@ NOW = 1_800_000_000_000
 
 def read(form: Format, data: bytes) -> tuple[list[Turn], list[str]]:
     pieces: list[Parsed] = list(form.read(io.BytesIO(data), "log", NOW))
-    return [t for p in pieces for t in p.turns], [f"{r.place}: {r.reason}" for p in pieces for r in p.rejected]
+    return [t for p in pieces for t in p.turns], [
+        f"{r.place}: {r.reason}" for p in pieces for r in p.rejected
+    ]
 
 
 def lines(*records: Any) -> bytes:
@@ -36,12 +38,13 @@ CALL = {"id": "x1", "type": "function", "function": {"name": "run", "arguments":
 
 
 def test_one_turn_a_line() -> None:
+    user = {"conversation_id": "c", "role": "user", "content": "Hi"}
     turns, bad = read(
         OpenAILines(),
         lines(
-            {"conversation_id": "c", "event_id": "e1", "role": "user", "content": "Hi", "ts": "2026-01-01T00:00:00Z"},
+            user | {"event_id": "e1", "ts": "2026-01-01T00:00:00Z"},
             {"conversation_id": "c", "role": "assistant", "content": None, "tool_calls": [CALL]},
-            {"conversation_id": "c", "role": "tool", "tool_call_id": "x1", "content": [{"type": "text", "text": "ok"}]},
+            {**user, "role": "tool", "tool_call_id": "x1", "content": [{"type": "text", "text": "ok"}]},
         ),
     )  # fmt: skip
     assert bad == []
@@ -125,7 +128,13 @@ def test_a_gigantic_line_is_one_record_and_never_held() -> None:
     [
         ([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}], 1),
         ({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}, 1),
-        ([{"messages": [{"role": "user", "content": "a"}]}, {"messages": [{"role": "user", "content": "a"}]}], 2),
+        (
+            [
+                {"messages": [{"role": "user", "content": "a"}]},
+                {"messages": [{"role": "user", "content": "a"}]},
+            ],
+            2,
+        ),
     ],
 )
 def test_one_document(document: Any, conversations: int) -> None:
@@ -152,7 +161,11 @@ def test_tau_bench() -> None:
     turns, bad = read(TauBench(), data)
     assert len(turns) == 8
     assert len({t.conversation_id for t in turns}) == 2
-    assert [line.split(": ")[0] for line in bad] == ["log, run 0, turns[4]", "log, run 1, turns[4]", "log, run 2"]
+    assert [line.split(": ")[0] for line in bad] == [
+        "log, run 0, turns[4]",
+        "log, run 1, turns[4]",
+        "log, run 2",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -174,11 +187,15 @@ def test_detect(head: bytes, name: str | None) -> None:
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=4)
-    | st.dictionaries(
-        st.sampled_from(["messages", "turns", "role", "content", "traj", "task_id", "conversation_id", "x"]),
-        inner | st.sampled_from(["user", "assistant", "\ud800"]),
-        max_size=5,
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(
+                ["messages", "turns", "role", "content", "traj", "task_id", "conversation_id", "x"]
+            ),
+            inner | st.sampled_from(["user", "assistant", "\ud800"]),
+            max_size=5,
+        )
     ),
     max_leaves=20,
 )

@@ -13,6 +13,7 @@ from agent.ingest import Ingest
 from agent.language import detect_language
 from agent.sources.jsonl import MAX_LINE, read_chunk
 from policies.config import Config
+from policies.directions import advance
 from store import commands, counters, dead_letters, offsets
 from store.database import Store, open_store
 from store.status import summary
@@ -339,3 +340,54 @@ def test_example_of_a_long_conversation_keeps_its_direction(store: Store, ingest
     context = json.loads(example["context"])
     assert (context[0]["content"], context[-1]["content"]) == (RULE, "What is rain?")
     assert len(example["context"]) < 2 * 8 * Config().training.max_context_tokens
+
+
+def test_turn_far_back_can_be_corrected(store: Store, ingest: Ingest) -> None:
+    later = [turn(f"u{n}", "assistant" if n % 2 else "user", f"word {n}") for n in range(20)]
+    send(ingest, *conversation(), *later)
+    assert ingest.correction("a", correction(), "mqtt") == "applied"
+    (example,) = [one for one in live_examples(store) if one["decision_id"] == "t3#0"]
+    assert (example["chosen"], example["direction"]) == (KEPT, RULE)
+
+
+def test_two_processes_may_write_to_one_conversation(store: Store, ingest: Ingest, home: Path) -> None:
+    other = open_store(home)
+    second = Ingest(other, Config(), detect_language)
+    rule, question, answer = conversation()
+    send(ingest, rule)
+    send(second, question)
+    send(ingest, answer)
+    send(second, turn("t4", "user", "And snow?"))
+    send(ingest, turn("t5", "assistant", "Snow is ice."))
+    other.close()
+    assert dict(store.rows("SELECT decision_id, verdict FROM labels")) == {
+        "t3#0": "ignored",
+        "t5#0": "ignored",
+    }
+    context = store.rows("SELECT context FROM examples WHERE decision_id = 't5#0'")[0]["context"]
+    assert [message["content"] for message in json.loads(context)] == [
+        RULE,
+        "What is rain?",
+        BROKEN,
+        "And snow?",
+    ]
+
+
+def test_turn_costs_the_same_however_long_the_conversation(
+    store: Store, ingest: Ingest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    followed = 0
+
+    def counted(*arguments: Any) -> Any:
+        nonlocal followed
+        followed += 1
+        return advance(*arguments)
+
+    for module in ("policies.segmentation", "agent.conversations"):
+        monkeypatch.setattr(f"{module}.advance", counted)
+    costs = []
+    for number in range(60):
+        before = followed
+        send(ingest, turn(f"u{number}", "assistant" if number % 2 else "user", f"word {number}"))
+        costs.append(followed - before)
+    assert max(costs) <= 5

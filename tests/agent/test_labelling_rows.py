@@ -37,7 +37,10 @@ def test_bad_rows_and_messages_are_named() -> None:
     assert (bad.place, bad.reason.startswith("not JSON")) == ("line 3", True)
     _, (bad,) = label_line(b'{"messages": []}', "line 4", NOW, None)
     assert "id" in bad.reason
-    row = {"id": "r", "messages": [{"role": "user", "content": "Hi"}, {"role": "wizard"}, {"role": "assistant"}]}
+    row = {
+        "id": "r",
+        "messages": [{"role": "user", "content": "Hi"}, {"role": "wizard"}, {"role": "assistant"}],
+    }
     labels, (bad,) = label_line(json.dumps(row).encode(), "line 5", NOW, None)
     assert (bad.place, bad.reason.split(":")[0]) == ("line 5, turns[1]", "role")
     assert [label["decision"] for label in labels] == ["2#0"]

@@ -1,4 +1,4 @@
-"""The loop as a process, on a real broker: it may be killed at any moment, and nothing is lost or done twice."""
+"""The loop as a process, on a real broker: killed at any moment, it loses nothing and does nothing twice."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ import pytest
 from brokers import BrokerProcess, free_port
 
 from agent.bus import Peer, parse_url
+from policies.config import BusConfig, Config
 from policies.messages import AlertEvent
 from policies.topics import topic
 from store import commands, counters, dead_letters, outbox, state
@@ -44,11 +45,11 @@ class LoopProcess:
         self.log = home / "loop.log"
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self, **environment: str) -> None:
+    def start(self, *arguments: str, **environment: str) -> None:
         self.home.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "agent"],
+                [sys.executable, "-m", "agent", *arguments],
                 stdout=subprocess.DEVNULL,
                 stderr=log,
                 env={**self.environment, **environment},
@@ -106,19 +107,21 @@ def event_ids(store: Store, agent: str) -> list[str]:
 
 
 async def test_message_and_log_line_become_rows_once(
-    loop: LoopProcess, store: Store, broker: BrokerProcess, agent_id: str
+    loop: LoopProcess, store: Store, each_broker: BrokerProcess, agent_id: str
 ) -> None:
+    loop.environment["HEEDLOOP_BUS__URL"] = each_broker.url
     loop.start()
     await listening(loop, store)
-    async with Peer(broker.url) as peer:
-        for payload in (turn("1"), turn("1"), "nonsense", turn("2", "assistant")):
+    async with Peer(each_broker.url) as peer:
+        huge = turn("0", content="x" * 5_000_000)
+        for payload in (turn("1"), turn("1"), huge, "nonsense", turn("2", "assistant")):
             await peer.publish(agent_id, "turns", payload)
         (loop.home / "logs").mkdir()
         (loop.home / "logs" / "a.jsonl").write_text(f"{turn('2', 'assistant')}\n{turn('3')}\n{{half")
         await until(lambda: len(event_ids(store, agent_id)) == 3, loop)
         await until(lambda: counters.read(store).get("turns_duplicate") == 2, loop)
     assert event_ids(store, agent_id) == ["1", "2", "3"]
-    assert [letter["payload"] for letter in dead_letters.recent(store)] == ["nonsense"]
+    assert [letter["bytes"] for letter in dead_letters.recent(store)] == [len("nonsense"), len(huge)]
     assert [row["id"] for row in store.rows("SELECT id FROM decisions")] == ["2#0"]
 
 
@@ -207,6 +210,18 @@ async def test_http_answers_for_the_running_loop(loop: LoopProcess, store: Store
             ["vllm is not started", "learner is not started"],
         )
         assert "heedloop_bus_connected 1.0" in (await client.get("/metrics")).text
+    assert loop.end() == 0
+
+
+async def test_configuration_of_up_comes_from_the_store(
+    loop: LoopProcess, store: Store, broker: BrokerProcess
+) -> None:
+    bus = BusConfig(url=broker.url, agent="decided")
+    with store.write() as connection:
+        state.put(connection, "config", Config(home=loop.home, bus=bus).model_dump(mode="json"))
+    loop.start("--home", str(loop.home), HEEDLOOP_BUS__URL="mqtt://elsewhere:1")
+    await listening(loop, store)
+    assert state.get(store, "agent") == "decided"
     assert loop.end() == 0
 
 

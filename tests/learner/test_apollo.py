@@ -2,6 +2,7 @@
 
 import io
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -84,7 +85,7 @@ def test_constant_gradient_keeps_its_step_from_the_start():
 def test_growth_of_the_step_is_limited():
     optimizer = Apollo({"w": torch.zeros(128, 64)}, lr=1.0, rank=16)
     norms = [optimizer.update("w", noise(128, 64, seed=s) * 10.0**s).norm().item() for s in range(6)]
-    assert all(b <= 1.01 * a * 1.0001 for a, b in zip(norms, norms[1:], strict=False))
+    assert all(b <= 1.01 * a * 1.0001 for a, b in pairwise(norms))
 
 
 @pytest.mark.parametrize("size", [0.0, 1e-20])

@@ -94,6 +94,6 @@ def test_context_gets_no_gradient(model):
     for batch in ([row(context, answer)], [row([], answer, lead=(*context, 1, 520, 9531, 198))]):
         model.zero_grad(set_to_none=True)
         frozen_loss(model, batch).backward()
-        name = next(n for n in trainable(model) if n.endswith(("layers.0.mlp.up_proj.weight")))
+        name = next(n for n in trainable(model) if n.endswith("layers.0.mlp.up_proj.weight"))
         gradients.append(trainable(model)[name].grad.flatten().clone())
     assert F.cosine_similarity(*gradients, dim=0) < 0.999

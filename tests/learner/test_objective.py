@@ -66,10 +66,8 @@ def test_batch_gives_each_row_its_own_logits(tiny_qwen35_path):
     model, _ = load_model(tiny_qwen35_path, torch.float32)
     rows = [row("correction"), Row("f", "general", (7, 8, 9), (1, 2), (3, 4), (False, False)), row("twin")]
     references = log_probs(model, rows)
-    assert [tuple(r.shape) for r in references] == [
-        (3, model.config.vocab_size),
-        (2, model.config.vocab_size),
-    ] + [(3, model.config.vocab_size)]
+    vocabulary = model.config.vocab_size
+    assert [tuple(r.shape) for r in references] == [(3, vocabulary), (2, vocabulary), (3, vocabulary)]
     with torch.no_grad():
         together = batch_losses(model, rows, references, CONFIG)
         alone = [batch_losses(model, [r], [ref], CONFIG) for r, ref in zip(rows, references, strict=True)]

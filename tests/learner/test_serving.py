@@ -106,15 +106,3 @@ def test_a_damaged_version_keeps_the_server_from_starting(
         serve(tiny_qwen35_path, tmp_path, tmp_path / "versions"),
     ):
         pass
-
-
-def test_a_setting_that_cannot_be_live_keeps_the_server_from_starting(
-    tiny_qwen35_path: Path, tmp_path: Path, serve: Any
-) -> None:
-    with (
-        pytest.raises(
-            Unreachable, match=r"UnsupportedModel: live weights do not go with dtype torch\.float32"
-        ),
-        serve(tiny_qwen35_path, tmp_path, tmp_path / "versions", "--dtype", "float32"),
-    ):
-        pass

@@ -35,15 +35,18 @@ def test_prompt_is_split_before_the_assistant_header(tokenizer):
     prompt = prompt_of(tokenizer, [SYSTEM, ASK], 100)
     assert tokenizer.decode(prompt.header) == "<|im_start|>assistant\n"
     assert tokenizer.decode(prompt.ids) == (
-        "<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\nWhat is rain?<|im_end|>\n<|im_start|>assistant\n"
+        "<|im_start|>system\nBe kind.<|im_end|>\n"
+        "<|im_start|>user\nWhat is rain?<|im_end|>\n<|im_start|>assistant\n"
     )
 
 
 def test_header_is_found_in_any_template(with_template):
     tokenizer = with_template(LLAMA)
     prompt = prompt_of(tokenizer, [ASK], 100)
-    assert tokenizer.decode(prompt.context) == "<|user|>What is rain?<|end|>"
-    assert tokenizer.decode(prompt.header) == "<|assistant|>"
+    assert tokenizer.decode(prompt.ids) == "<|user|>What is rain?<|end|><|assistant|>"
+    assert tokenizer.decode(prompt.context).startswith("<|user|>What is rain?<|end")
+    assert tokenizer.decode(prompt.header).endswith("<|assistant|>")
+    assert "end" not in tokenizer.decode(prompt.header)
 
 
 def test_template_without_a_header_leaves_the_last_token_as_lead(with_template):

@@ -10,7 +10,7 @@ from learner.model import load_model
 from learner.tokens import end_token, prompt_of
 from learner.trainer import Trainer
 from policies.config import TrainingConfig
-from policies.errors import GuardRefused, InputError
+from policies.errors import InputError
 from policies.example import Example
 
 SYSTEM = "Answer in one sentence."
@@ -20,7 +20,7 @@ CONFIG = TrainingConfig(rank=16)
 
 @pytest.fixture(scope="module")
 def base(smollm2_path):
-    return load_model(smollm2_path, torch.float32)
+    return load_model(smollm2_path)
 
 
 @pytest.fixture(params=[torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
@@ -81,9 +81,9 @@ def step(trainer: Trainer, rows: list, rate: float = 1e-3) -> dict[str, torch.Te
     return written
 
 
-def test_a_correction_gives_itself_and_a_twin_with_the_answer_of_the_base(base):
-    model, tokenizer = base
-    trainer = Trainer(load_model_like(base), tokenizer, model, CONFIG, seed=0)
+def test_a_correction_gives_itself_and_a_twin_with_the_answer_of_the_base(smollm2_path):
+    model, tokenizer = load_model(smollm2_path)
+    trainer = Trainer(model, tokenizer, model, CONFIG, seed=0)
     example = correction("c", "What is snow?", FACTS["What is snow?"])
     own, twin = trainer.rows_for(example)
     end = end_token(tokenizer)
@@ -97,16 +97,12 @@ def test_a_correction_gives_itself_and_a_twin_with_the_answer_of_the_base(base):
     assert RULE not in tokenizer.decode(twin.context)
 
 
-def load_model_like(base):
-    return base[0].__class__(base[0].config).eval().requires_grad_(False)
-
-
 def test_a_step_changes_all_layers_and_no_embedding(tiny):
     ends = [tiny.model.get_input_embeddings().weight, tiny.model.get_output_embeddings().weight]
     before, before_ends = snapshot(tiny), [end.clone() for end in ends]
     written = step(tiny, batch(tiny))
     changed = {n for n, p in tiny.parameters.items() if not torch.equal(p, before[n])}
-    assert changed == set(written)
+    assert changed <= set(written) == set(tiny.parameters)
     assert {"proj", "norm", "A_log", "dt_bias", "conv1d"} == {
         part
         for part in ("proj", "norm", "A_log", "dt_bias", "conv1d", "embed")
@@ -130,12 +126,12 @@ def test_steps_below_an_ulp_are_not_lost(tiny_qwen35_path, keep):
     start = trainer.parameters[name].detach().clone()
     for _ in range(4):
         step(trainer, batch(trainer)[:1], rate=2e-5)
-    moved = trainer.parameters[name] - start + (trainer._remainders[name] if keep else 0)
+    moved = trainer.parameters[name].detach() - start + (trainer._remainders[name] if keep else 0)
     exact = tiny_trainer(tiny_qwen35_path)
     update = torch.zeros_like(start)
     for _ in range(4):
         gradients = exact.backward(batch(exact)[:1])
-        for other, gradient in gradients.by_name.items():
+        for other, gradient in gradients.tensors.items():
             delta = exact.optimizer.update(other, gradient, 2e-5)
             exact.parameters[other].data += delta
             update += delta if other == name else 0
@@ -158,7 +154,7 @@ def test_batch_that_is_not_finite_touches_nothing(tiny, poison):
         hook = norm.register_hook(lambda g: g * float("inf"))
     gradients = tiny.backward(rows)
     assert not gradients.finite
-    with pytest.raises(GuardRefused, match="not finite"):
+    with pytest.raises(ValueError, match="cannot be applied"):
         tiny.apply(gradients, 1e-3, lambda name, value: pytest.fail(f"wrote {name}"))
     assert all(torch.equal(p, before[n]) for n, p in tiny.parameters.items())
     after = tiny.optimizer.state_dict()
@@ -186,10 +182,11 @@ def test_reload_takes_the_live_bytes_and_starts_afresh(tiny):
 def test_base_log_probabilities_are_kept_and_bounded(tiny_qwen35_path):
     trainer = tiny_trainer(tiny_qwen35_path, kept_references=2)
     rows = [trainer.rows_for(general(f"g{i}", f"What is number {i}?"))[0] for i in range(4)]
-    trainer.warm(rows)
-    assert list(trainer._references) == [r for r in trainer._references if r in rows]
-    assert len(trainer._references) == 2
     assert trainer.backward(rows).loss == pytest.approx(0.0, abs=1e-3)
+    trainer.warm(rows[:1])
+    trainer.warm([trainer.rows_for(general("new", "What is a sea?"))[0]])
+    assert len(trainer._references) == 2
+    assert rows[0] in trainer._references
 
 
 def test_examples_that_cannot_be_trained_on_are_named_and_the_others_prepared(tiny_qwen35_path):
@@ -200,15 +197,14 @@ def test_examples_that_cannot_be_trained_on_are_named_and_the_others_prepared(ti
     with pytest.raises(InputError, match="empty"):
         trainer.prepare([empty, long, good])
     assert len(trainer.rows_for(good)) == 2
-    with pytest.raises(InputError, match="long.*max_context_tokens"):
+    with pytest.raises(InputError, match=r"long.*max_context_tokens"):
         trainer.rows_for(long)
 
 
-def test_a_few_steps_teach_the_direction_and_keep_the_rest(base):
+def test_a_few_steps_teach_the_direction_and_keep_the_rest(base, smollm2_path):
     """One correction taken to heart: JSON with the direction, the old answer without it."""
     reference, tokenizer = base
-    model = load_model_like(base)
-    model.load_state_dict(reference.state_dict())
+    model, _ = load_model(smollm2_path)
     trainer = Trainer(model, tokenizer, reference, CONFIG, seed=0)
     rows = batch(trainer)
     for done in range(6):

@@ -179,6 +179,21 @@ def test_check(constraint: Constraint, good: str, bad: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("one", "other", "implied"),
+    [
+        (Bullets(3, only=True), Bullets(None, only=False), True),
+        (Bullets(3, only=False), Bullets(None, only=True), False),
+        (Bullets(3, only=True), Bullets(2, only=True), False),
+        (JsonObject(("a",)), ValidJson(), True),
+        (ValidJson(), JsonObject(("a",)), False),
+        (NoEmoji(), NoEmoji(), True),
+    ],
+)
+def test_implies(one: Constraint, other: Constraint, implied: bool) -> None:
+    assert one.implies(other) is implied
+
+
+@pytest.mark.parametrize(
     ("constraint", "text"),
     [
         (FRENCH, "ok"),

@@ -17,7 +17,7 @@ from policies.directions import Force, advance, directing_sentences, directions_
         ("user", 'Why is it so? Answer as a JSON object with the single key "reply".',
          [('Answer as a JSON object with the single key "reply".', "once")]),
         ("user", "From now on answer in one line.", [("From now on answer in one line.", "standing")]),
-        ("user", "Never write the word \"the\". What is rain?", [('Never write the word "the".', "standing")]),
+        ("user", 'Never write the word "the". Why?', [('Never write the word "the".', "standing")]),
         ("user", "Don't use emojis.", [("Don't use emojis.", "once")]),
         ("user", "Can you reply in lowercase?", [("Can you reply in lowercase?", "once")]),
         ("user", "please keep it brief", [("please keep it brief", "once")]),
@@ -52,7 +52,7 @@ def test_ids_count_the_sentences_of_the_turn() -> None:
          ["From now on use at most 5 words."]),
         # set aside for one answer, then back
         (["s: Answer in lowercase.", "u: Answer in ALL CAPS."], ["Answer in ALL CAPS."]),
-        (["s: Answer in lowercase.", "u: Answer in ALL CAPS.", "a: OK.", "u: Thanks."], ["Answer in lowercase."]),
+        (["s: Answer in lowercase.", "u: Answer in ALL CAPS.", "a: OK.", "u: Hm."], ["Answer in lowercase."]),
         # two that do not contradict
         (['s: Never say "very".', 'u: Never say "really".'], ['Never say "very".', 'Never say "really".']),
         # withdrawn
@@ -71,3 +71,16 @@ def test_in_force(lines: list[str], in_force: list[str]) -> None:
     for turn in talk(*lines):
         force = advance(force, turn)
     assert [direction.text for direction in force.directions()] == in_force
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    "unit",
+    ["a ", "a. ", "(", '"', "'a", "- x\n", "\n", "for all ", "one two ", 'json key "', "valid ", '{"a": ',
+     "always ", "answer always only in ", "1.", "you must your answer must ", "do not use the word ",
+     "a, or b, and ", "```\n"],
+)  # fmt: skip
+def test_no_text_is_slow(unit: str) -> None:
+    directing_sentences(unit * (1_000_000 // len(unit)), "user")
+    for role in ("user", "system"):
+        directing_sentences((unit * 1_000)[:990] + " end", role)  # type: ignore[arg-type]

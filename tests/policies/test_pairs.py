@@ -30,6 +30,18 @@ def test_the_corrected_text_comes_first() -> None:
     assert [m["content"] for m in made.twin_context] == [BASE, "What is rain?"]
 
 
+def test_the_twin_lacks_all_sentences_that_the_correction_names() -> None:
+    said = 'Give exactly 2 bullet points and nothing else. Start each with "- ".'
+    for fields in ({"direction": said, "corrected": "- Water.\n- Clouds."}, None):
+        decision = last_decision(
+            f"s: {BASE}", f"u: What is rain? {said}", "a: Water that falls from the clouds."
+        )
+        made = example(decision, correction(**fields) if fields else None)
+        assert made is not None
+        assert made.twin_context is not None
+        assert [m["content"] for m in made.twin_context] == [BASE, "What is rain?"]
+
+
 def test_else_the_answer_is_repaired() -> None:
     made = example(last_decision(f"s: {BASE}", f"u: What is rain? {JSON}", "a: Water that falls. It is wet."))
     assert made is not None

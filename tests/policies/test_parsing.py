@@ -157,7 +157,17 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=8,
 )
-FIELDS = ("event_id", "conversation_id", "role", "content", "tool_calls", "tool_call_id", "ts", "model", "turns")
+FIELDS = (
+    "event_id",
+    "conversation_id",
+    "role",
+    "content",
+    "tool_calls",
+    "tool_call_id",
+    "ts",
+    "model",
+    "turns",
+)
 
 
 @given(values | st.fixed_dictionaries({}, optional={name: values | st.just("user") for name in FIELDS}))

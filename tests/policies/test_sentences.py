@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +17,7 @@ from policies.sentences import first_sentences, split_sentences, take_out
          ['Reply only with JSON of the form {"a": "..."}.', "Be brief."]),
         ('End with "Hope that helps!" Then stop.', ['End with "Hope that helps!"', "Then stop."]),
         ('Start each with "- ". Nothing else.', ['Start each with "- ".', "Nothing else."]),
-        ("Dr. Smith walked 3.5 miles, e.g. in May. He rested.", ["Dr. Smith walked 3.5 miles, e.g. in May.", "He rested."]),
+        ("Dr. No ran 3.5 miles, e.g. in May. He sat.", ["Dr. No ran 3.5 miles, e.g. in May.", "He sat."]),
         ("lower case too. it has sentences.", ["lower case too.", "it has sentences."]),
         ("Wait... what? Yes.", ["Wait... what?", "Yes."]),
         ("- first rule\n- second rule\n\nText", ["first rule", "second rule", "Text"]),
@@ -54,5 +56,5 @@ def test_first_sentences_are_one_line() -> None:
 def test_sentences_stand_where_they_say(text: str) -> None:
     sentences = split_sentences(text)
     assert all(text[s.start : s.end] == s.text for s in sentences)
-    assert all(a.end <= b.start for a, b in zip(sentences, sentences[1:], strict=False))
+    assert all(a.end <= b.start for a, b in pairwise(sentences))
     take_out(text, sentences)

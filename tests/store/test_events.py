@@ -16,7 +16,7 @@ def test_turn_comes_back_as_it_went_in(store: Store) -> None:
     answered = turn("e2", role="tool", content="found", tool_call_id="c1")
     with store.write() as connection:
         assert events.insert(connection, "a", [said, answered], "mqtt") == [said, answered]
-    assert events.conversation(store.connection, "c") == [said, answered]
+    assert events.conversation(store.connection, "c")[0] == [said, answered]
     assert events.get(store.connection, "e1") == said
     assert events.get(store.connection, "e3") is None
 
@@ -26,7 +26,7 @@ def test_event_is_kept_once_and_repetitions_are_counted(store: Store) -> None:
     with store.write() as connection:
         assert events.insert(connection, "a", [first, changed], "mqtt") == [first]
         assert events.insert(connection, "b", [first], "jsonl:/x") == []
-    assert events.conversation(store.connection, "c") == [first]
+    assert events.conversation(store.connection, "c")[0] == [first]
     assert counters.read(store) == {"turns": 1, "turns_duplicate": 2}
 
 
@@ -34,4 +34,14 @@ def test_conversation_keeps_the_order_of_arrival(store: Store) -> None:
     mixed = [turn("b"), turn("x", "other"), turn("a")]
     with store.write() as connection:
         events.insert(connection, "a", mixed, "mqtt")
-    assert [t.event_id for t in events.conversation(store.connection, "c")] == ["b", "a"]
+    assert [t.event_id for t in events.conversation(store.connection, "c")[0]] == ["b", "a"]
+
+
+def test_conversation_is_read_on_from_a_place(store: Store) -> None:
+    with store.write() as connection:
+        events.insert(connection, "a", [turn("a"), turn("b")], "mqtt")
+        both, place = events.conversation(connection, "c")
+        events.insert(connection, "a", [turn("d", "other"), turn("e")], "mqtt")
+        more, last = events.conversation(connection, "c", place)
+        assert events.conversation(connection, "c", last) == ([], last)
+    assert ([t.event_id for t in both], [t.event_id for t in more]) == (["a", "b"], ["e"])

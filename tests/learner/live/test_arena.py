@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from learner.live.arena import Arena, claim, default_arena, user_root
+from learner.live.arena import Arena
+from learner.live.folder import claim, default_arena, discard
 from learner.live.manifest import DATA, NAME, Manifest
 from policies.errors import ConfigError, GuardRefused
 
@@ -33,25 +35,38 @@ def test_what_a_dead_owner_left_is_removed(
     assert not (tmp_path / "arena" / DATA).exists()
 
 
+def test_an_arena_is_discarded_only_when_its_server_has_ended(
+    arena_of: Callable[..., Manifest], owner: Any, tmp_path: Path
+) -> None:
+    folder = tmp_path / "arena"
+    discard(folder)
+    lock = claim(folder)
+    arena_of(owner.process.pid)
+    discard(folder)
+    assert (folder / DATA).exists()
+    threading.Timer(0.2, os.close, (lock,)).start()
+    discard(folder, patience=60)
+    assert not folder.exists()
+
+
 def test_claiming_sweeps_dead_siblings_only(
     arena_of: Callable[..., Manifest], owner: Any, tmp_path: Path
 ) -> None:
-    root = user_root()
-    mine, dead, alive = (root / f"test-{os.getpid()}-{kind}" for kind in ("mine", "dead", "alive"))
-    try:
-        locks = [claim(alive)]
-        arena_of(owner.process.pid)
-        for folder in (dead, alive):
-            shutil.copytree(tmp_path / "arena", folder, dirs_exist_ok=True)
-        locks.append(claim(mine))
-        assert (alive / DATA).exists()
-        assert not (dead / DATA).exists()
-        assert root.stat().st_mode & 0o777 == 0o700
-        for lock in locks:
-            os.close(lock)
-    finally:
-        for folder in (mine, dead, alive):
-            shutil.rmtree(folder, ignore_errors=True)
+    mine, dead, alive, other = (
+        tmp_path / name for name in ("heedloop-a", "heedloop-b", "heedloop-c", "else")
+    )
+    locks = [claim(alive)]
+    arena_of(owner.process.pid)
+    (tmp_path / "arena" / "owner.lock").touch()
+    for folder in (dead, alive, other):
+        shutil.copytree(tmp_path / "arena", folder, dirs_exist_ok=True)
+    locks.append(claim(mine))
+    assert (alive / DATA).exists()
+    assert (other / DATA).exists()
+    assert not dead.exists()
+    assert mine.stat().st_mode & 0o777 == 0o700
+    for lock in locks:
+        os.close(lock)
 
 
 def test_no_room_is_one_clear_line_and_leaves_nothing(tmp_path: Path) -> None:
@@ -66,7 +81,8 @@ def test_no_room_is_one_clear_line_and_leaves_nothing(tmp_path: Path) -> None:
         shutil.rmtree(folder)
 
 
-def test_the_default_arena_tells_homes_apart(tmp_path: Path) -> None:
-    assert default_arena() == user_root() / "default"
-    assert default_arena(tmp_path) != default_arena(tmp_path / "other")
-    assert default_arena(tmp_path) == default_arena(tmp_path / "other" / "..")
+def test_a_folder_that_cannot_be_made_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"server\.arena"):
+        claim(tmp_path / "file" / "arena")
+    assert default_arena().parent == Path("/dev/shm")

@@ -18,6 +18,7 @@ from learner.live.control import Position
 from policies.errors import ConfigError, GuardRefused
 
 SERVERS = ("smollm2_server", "qwen35_server")
+one_server = pytest.mark.parametrize("server", SERVERS[1:], indirect=True)  # what no model changes
 PROMPT = [1, 504, 3575, 282, 4649, 314, 260, 2240, 282, 1780, 30, 198, 4093, 253, 3049, 4218]
 
 
@@ -122,11 +123,14 @@ def test_transformers_on_the_live_values_agrees_with_the_server(live: LiveWeight
     top = ask(server, logprobs=20, max_tokens=1)["logprobs"]["token_logprobs"][0]
     assert max(errors) < 0.05
     assert top == pytest.approx(ours[-1].max().item(), abs=0.15)
-    best = [max(row, key=lambda token, row=row: row[token]["logprob"]) for row in rows]
-    same = [int(token) == ours[position].argmax().item() for position, token in enumerate(best)]
-    assert sum(same) >= len(same) - 1  # bfloat16 may turn one near tie
+    first, second = ours[: len(rows)].topk(2).values.T
+    clear = (first - second > 0.5).nonzero().flatten().tolist()  # bfloat16 may turn a near tie
+    best = [max(rows[at], key=lambda token, row=rows[at]: row[token]["logprob"]) for at in clear]
+    assert [int(token) for token in best] == ours[clear].argmax(-1).tolist()
+    assert len(clear) >= 3
 
 
+@one_server
 def test_publishing_marks_the_position_once_and_not_after_a_failure(live: LiveWeights) -> None:
     start = live.position()
     with live.publishing("01A", 3):
@@ -138,6 +142,7 @@ def test_publishing_marks_the_position_once_and_not_after_a_failure(live: LiveWe
     live.mark(start.version, start.step)
 
 
+@one_server
 def test_only_one_process_may_write(live: LiveWeights, server: Any) -> None:
     with pytest.raises(GuardRefused, match="only one may"):
         LiveWeights.attach(server.arena)
@@ -147,6 +152,7 @@ def test_only_one_process_may_write(live: LiveWeights, server: Any) -> None:
         pass
 
 
+@one_server
 def test_wrong_names_shapes_and_moments_are_refused(live: LiveWeights) -> None:
     name = live.names[0]
     with pytest.raises(GuardRefused, match="inside `publishing`"):
@@ -158,6 +164,7 @@ def test_wrong_names_shapes_and_moments_are_refused(live: LiveWeights) -> None:
             live.write(name, torch.zeros(3))
 
 
+@one_server
 def test_a_borrowed_value_comes_back_after_a_kill(live: LiveWeights, server: Any) -> None:
     before, name, arena = live.fingerprint(), live.names[-1], server.arena
     live.close()
@@ -177,6 +184,7 @@ with live.borrowed({name!r}) as (name, value), live.publishing("x", 1):
     again.close()
 
 
+@one_server
 def test_another_process_prints_the_same_fingerprint(live: LiveWeights, server: Any) -> None:
     command = [sys.executable, "-m", "learner.live.fingerprint", str(server.arena)]
     told = run(command)
@@ -186,6 +194,7 @@ def test_another_process_prints_the_same_fingerprint(live: LiveWeights, server: 
     assert "no live weights here" in none.stderr
 
 
+@one_server
 def test_the_files_are_private(server: Any) -> None:
     modes = {path.name: path.stat().st_mode & 0o777 for path in Path(server.arena).iterdir()}
     assert Path(server.arena).stat().st_mode & 0o777 == 0o700

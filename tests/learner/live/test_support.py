@@ -43,6 +43,11 @@ def test_folders_without_a_model_are_refused(tmp_path: Path) -> None:
         check_supported(tmp_path)
     with pytest.raises(UnsupportedModel, match="safetensors"):
         check_supported(write(tmp_path, LLAMA, weights=False))
+    shards = {"weight_map": {"a": "model.safetensors", "b": "model-2.safetensors"}}
+    (tmp_path / "model.safetensors").touch()
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(shards))
+    with pytest.raises(ConfigError, match=r"model-2\.safetensors is missing"):
+        check_supported(tmp_path)
     with pytest.raises(ConfigError, match="no architecture"):
         check_supported(write(tmp_path, ["x"]))
     (tmp_path / "config.json").write_text("{")
@@ -93,3 +98,19 @@ def test_engine_settings_are_refused(
     refuse_engine(*engine())
     with pytest.raises(UnsupportedModel, match=reason):
         refuse_engine(*engine(**changes))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_real_engine_configuration_is_judged(tiny_qwen35_path: Path) -> None:
+    from vllm.engine.arg_utils import EngineArgs
+
+    def judge(**arguments: Any) -> None:
+        model = str(tiny_qwen35_path)
+        config = EngineArgs(
+            model=model, load_format="live", enforce_eager=True, **arguments
+        ).create_engine_config()
+        refuse_engine(config, config.model_config)
+
+    judge(dtype="bfloat16")
+    with pytest.raises(UnsupportedModel, match=r"dtype torch\.float32"):
+        judge(dtype="float32")

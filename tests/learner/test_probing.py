@@ -1,0 +1,87 @@
+"""The probes on the real base model: what they find when nothing, and when something, is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from learner.model import load_model, trainable
+from learner.probing.material import Fact, ProbeMaterial, load_material
+from learner.probing.scores import matches
+from learner.probing.suite import ProbeSuite, spread_over_directions
+from learner.rehearsal import follows
+from policies.config import GuardConfig
+from policies.example import Example
+from policies.guard import judge
+
+
+def example(example_id: str, direction: str, content: str = "What is a lake?") -> Example:
+    context = ({"role": "user", "content": f"{content} {direction}"},)
+    return Example(
+        id=example_id,
+        kind="correction",
+        direction=direction,
+        context=context,
+        chosen="x",
+        rejected="y",
+        origin="correction",
+    )
+
+
+@pytest.fixture(scope="module")
+def models(smollm2_path: Path) -> tuple[ProbeSuite, dict[str, torch.nn.Parameter]]:
+    torch.set_num_threads(1)
+    model, tokenizer = load_model(smollm2_path)
+    base, _ = load_model(smollm2_path)
+    material = load_material()
+    few = ProbeMaterial(facts=material.facts[:16], texts=material.texts[:4], prompts=material.prompts[:3])
+    return ProbeSuite(model, base, tokenizer, few, follows, 24), trainable(model)
+
+
+def test_the_base_has_no_distance_to_itself_and_passes(
+    models: tuple[ProbeSuite, dict[str, torch.nn.Parameter]],
+) -> None:
+    suite, _ = models
+    run = suite.run([example("e", "Answer in ALL CAPS.")])
+    assert set(run.scores) == {"nll", "facts", "kl", "follow"}
+    assert max(abs(value) for value in run.scores["kl"].values()) < 0.02
+    assert run.scores["follow"] == {"e": 0.0}
+    assert not judge(run.scores, run.scores, run.scores, GuardConfig()).breach
+
+
+def test_damaged_weights_are_a_breach_by_every_general_probe(
+    models: tuple[ProbeSuite, dict[str, torch.nn.Parameter]],
+) -> None:
+    suite, parameters = models
+    before = suite.run([])
+    kept = {name: p.detach().clone() for name, p in parameters.items()}
+    with torch.no_grad():
+        for index, parameter in enumerate(parameters.values()):
+            noise = torch.Generator().manual_seed(index)
+            parameter.add_(0.6 * parameter.std() * torch.randn(parameter.shape, generator=noise))
+        after = suite.run([])
+        for name, parameter in parameters.items():
+            parameter.copy_(kept[name])
+    reasons = judge(after.scores, before.scores, {}, GuardConfig()).reasons
+    assert {reason.split()[0] for reason in reasons} >= {"nll", "kl"}
+    assert suite.run([]).scores["nll"] == before.scores["nll"]
+
+
+def test_a_direction_that_nothing_can_check_is_left_out(
+    models: tuple[ProbeSuite, dict[str, torch.nn.Parameter]],
+) -> None:
+    suite, _ = models
+    assert suite.run([example("e", "Be a bit more like my grandmother.")]).scores["follow"] == {}
+
+
+def test_a_fact_matches_whole_words_only() -> None:
+    fact = Fact(question="?", answers=("au", "8"))
+    assert matches(fact, "Its symbol is Au.")
+    assert not matches(fact, "The sauce costs 18.")
+
+
+def test_every_direction_gets_its_turn_and_the_newest_go_first() -> None:
+    many = [example(f"a{i}", "A") for i in range(6)] + [example("b0", "B")]
+    assert [chosen.id for chosen in spread_over_directions(many, 4)] == ["a5", "b0", "a4", "a3"]

@@ -1,0 +1,207 @@
+"""The learner against a real server: a round, a rollback, a crash, all on the live bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+from learner.archive import Archive
+from learner.base_model import model_hash
+from learner.commands import carry_out
+from learner.lineage import Lineage
+from learner.live.client import LiveWeights
+from learner.model import load_model
+from learner.probing.material import ProbeMaterial, load_material
+from learner.probing.suite import ProbeSuite
+from learner.rehearsal import follows
+from learner.rounds import Rounds
+from learner.trainer import Trainer
+from policies.config import Config, GuardConfig, TrainingConfig
+from policies.example import Example
+from policies.messages import CommandPayload
+from store import commands, examples, probes, steps, versions
+from store.database import Store, open_store
+
+CONFIG = Config(
+    training=TrainingConfig(uses_per_example=2, max_decision_tokens=24, max_replay_tokens=8),
+    guard=GuardConfig(every_steps=2, keep_versions=2),
+)
+
+
+@dataclass
+class Bench:
+    """A learner taken apart: everything around one attachment to the session's server."""
+
+    store: Store
+    live: LiveWeights
+    trainer: Trainer
+    lineage: Lineage
+    rounds: Rounds
+    before: str
+
+
+@pytest.fixture(scope="module")
+def trainer_and_suite(smollm2_path: Path) -> tuple[Trainer, ProbeSuite]:
+    torch.set_num_threads(1)
+    model, tokenizer = load_model(smollm2_path)
+    base, _ = load_model(smollm2_path)
+    material = load_material()
+    few = ProbeMaterial(facts=material.facts[:8], texts=material.texts[:2], prompts=material.prompts[:2])
+    suite = ProbeSuite(model, base, tokenizer, few, follows, 24)
+    return Trainer(model, tokenizer, base, CONFIG.training, 0), suite
+
+
+@pytest.fixture
+def bench(
+    smollm2_server: object, trainer_and_suite: tuple[Trainer, ProbeSuite], tmp_path: Path
+) -> Iterator[Bench]:
+    """A fresh store on the base weights; the live bytes and the position are put back at the end."""
+    trainer, suite = trainer_and_suite
+    server = smollm2_server
+    live = LiveWeights.attach(server.arena)  # type: ignore[attr-defined]
+    before, position = live.fingerprint(), live.position()
+    store = open_store(tmp_path / "home")
+    archive = Archive(tmp_path / "versions", server.model_dir, model_hash(server.model_dir))  # type: ignore[attr-defined]
+    lineage = Lineage(store, archive, live, trainer, CONFIG.guard.keep_versions)
+    rounds = Rounds(store, CONFIG, live, trainer, suite, lineage)
+    lineage.settle()
+    base = lineage.version
+    with store.write() as connection:
+        for index in range(4):
+            examples.add_general_example(connection, _general(index))
+    rounds.measure("baseline")
+    yield Bench(store, live, trainer, lineage, rounds, before)
+    with live.publishing(position.version, position.step):
+        for name, tensor in archive.tensors(base, list(trainer.parameters)):
+            live.write(name, tensor)
+    assert live.fingerprint() == before
+    live.close()
+    store.close()
+
+
+def _general(index: int) -> Example:
+    context = ({"role": "user", "content": f"What is the number {index}?"},)
+    return Example(id=f"g{index}", kind="general", context=context, chosen="It is a number.", origin="base")
+
+
+def correct(store: Store, *ids: str, chosen: str = '{"answer": "A lake is water."}') -> None:
+    direction = 'Reply only with JSON of the form {"answer": "..."}.'
+    question = {"role": "user", "content": "What is a lake?"}
+    with store.write() as connection:
+        for example_id in ids:
+            example = Example(
+                id=example_id,
+                kind="correction",
+                direction=direction,
+                context=({"role": "system", "content": direction}, question),
+                twin_context=(question,),
+                chosen=chosen,
+                rejected="A lake is a body of water.",
+                origin="correction",
+            )
+            examples.upsert_correction_example(connection, example, CONFIG.training.uses_per_example)
+
+
+def test_a_round_changes_the_live_bytes_and_each_correction_counts_its_quota(bench: Bench) -> None:
+    correct(bench.store, "e1", "e2")
+    bench.rounds.run(lambda: False)
+    assert bench.live.fingerprint() != bench.before
+    assert examples.pending(bench.store) == []
+    assert {row["replay_share"] for row in bench.store.rows("SELECT replay_share FROM steps")} == {0.25}
+    version = bench.lineage.version
+    assert version.kind == "train"
+    assert version.fingerprint == bench.live.fingerprint()
+    assert bench.live.position().version == version.id
+    assert bench.live.position().step == steps.last_confirmed(bench.store) == 2
+
+
+def test_a_rollback_by_hand_restores_every_byte_and_quarantines(bench: Bench) -> None:
+    correct(bench.store, "e1", "e2")
+    bench.rounds.run(lambda: False)
+    command = CommandPayload(event_id="c1", command="rollback")
+    with bench.store.write() as connection:
+        commands.insert(connection, "a", command)
+    carry_out(bench.store, command, bench.lineage, bench.rounds)
+    ended = commands.outcome(bench.store, "c1")
+    assert ended is not None
+    assert (ended[0], ended[1]["bit_for_bit"], ended[1]["quarantined"]) == ("done", True, 2)
+    assert bench.live.fingerprint() == bench.before
+    assert examples.pending(bench.store) == []
+    for parameter, live in ((p, bench.live.read(n)) for n, p in list(bench.trainer.parameters.items())[:5]):
+        assert torch.equal(parameter.detach(), live.float())
+
+
+def test_a_breach_is_undone_bit_for_bit_and_said(bench: Bench) -> None:
+    correct(bench.store, "e1", "e2")
+    torn = dict.fromkeys(probes.baseline(bench.store)["nll"], 0.01)
+    with bench.store.write() as connection:  # a baseline that nothing can match
+        probes.add(
+            connection,
+            step_id=0,
+            version_id=None,
+            verdict="baseline",
+            reason="",
+            seconds=0,
+            scores={"nll": torn},
+        )
+    bench.rounds.run(lambda: False)
+    assert bench.live.fingerprint() == bench.before
+    assert bench.lineage.version.kind == "rollback"
+    assert [
+        row["state"] for row in bench.store.rows("SELECT state FROM examples WHERE kind = 'correction'")
+    ] == [
+        "quarantined",
+        "quarantined",
+    ]
+    said = [row["payload"] for row in bench.store.rows("SELECT payload FROM outbox")]
+    assert any('"type":"rollback"' in payload and '"bit_for_bit":true' in payload for payload in said)
+
+
+def test_a_step_cut_off_in_the_middle_is_undone_and_done_again(bench: Bench) -> None:
+    correct(bench.store, "e1", "e2")
+    bench.rounds.run(lambda: False)
+    durable = bench.live.fingerprint()
+    correct(bench.store, "e3")
+    version = bench.lineage.version
+    with bench.store.write() as connection:
+        steps.begin(connection, version.id, 1e-4, [("correction", "e3"), ("general", "g0")])
+    name = "model.layers.3.mlp.down_proj.weight"
+    with pytest.raises(KeyboardInterrupt), bench.live.publishing(version.id, 3):
+        bench.live.write(name, bench.live.read(name) * 2)
+        raise KeyboardInterrupt  # the kill comes here
+    bench.lineage.settle()
+    assert bench.live.fingerprint() == durable
+    assert [usable.uses for usable in examples.pending(bench.store)] == [0]
+    bench.rounds.run(lambda: False)
+    assert examples.pending(bench.store) == []
+
+
+def test_a_step_that_is_not_finite_touches_nothing_and_its_cause_is_quarantined(bench: Bench) -> None:
+    correct(bench.store, "e1")
+    name, parameter = next(iter(bench.trainer.parameters.items()))
+    healthy = parameter.detach().clone()
+    with torch.no_grad():
+        parameter[0] = float("nan")
+    bench.rounds.run(lambda: False)
+    with torch.no_grad():
+        parameter.copy_(healthy)
+    assert bench.live.fingerprint() == bench.before
+    assert {row["state"] for row in bench.store.rows("SELECT state FROM steps")} == {"dropped"}
+    assert examples.pending(bench.store) == []
+    assert "not finite" in bench.store.rows("SELECT detail FROM steps")[0]["detail"]
+    assert name
+
+
+def test_old_version_files_are_retired_but_never_the_one_in_force(bench: Bench) -> None:
+    for index in range(4):
+        correct(bench.store, f"e{index}")
+        bench.rounds.run(lambda: False)
+    kept = [version for version in versions.every(bench.store) if version.state == "good" and version.file]
+    files = {path.name for path in bench.lineage._archive.folder.glob("*.safetensors")}
+    assert {version.file for version in kept} == files
+    assert bench.lineage.version.file in files
+    assert len(files) == CONFIG.guard.keep_versions
