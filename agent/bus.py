@@ -249,7 +249,7 @@ class Peer:
 
 
 async def require_broker(url: str) -> None:
-    """Connect once, and leave. Raises Unreachable, in one line, when nobody answers or the user is refused."""
+    """Connect once, and leave. Raises Unreachable when nobody answers or the user is refused."""
     async with Peer(url):
         pass
 

@@ -18,6 +18,7 @@ import httpx
 import structlog
 
 from agent import supervisor
+from agent.bus import require_broker
 from agent.child import ChildSpec
 from agent.credentials import broker_url
 from policies.config import Config, ServerConfig
@@ -31,6 +32,7 @@ from store.settings import as_environment
 log = structlog.get_logger()
 
 HEALTH_TIMEOUT_S = 2.0
+DISCARD_PATIENCE_S = 10.0
 
 
 class ModelServer(Protocol):
@@ -44,11 +46,15 @@ class ModelServer(Protocol):
     ) -> tuple[list[str], dict[str, str]]:
         """Return command line and environment."""
 
+    def discard(self, folder: Path, patience: float = 0.0) -> None:
+        """Free the arena of a server that has ended."""
+
 
 async def run_up(config: Config, server: ModelServer) -> int:
     """Run the whole system until SIGTERM; returns the exit code. Raises the error of what cannot start."""
     home = make_home(home_of(config))
     with _only_one(home):
+        await _require_what_is_named(config)
         model = await resolve_model(config.server.model)
         config = _with_ports(config, home)
         store = open_store(home)
@@ -58,13 +64,14 @@ async def run_up(config: Config, server: ModelServer) -> int:
         specs = _specs(config, home, store, serving, server)
         watched = supervisor.Supervisor(specs, store, home / LOGS)
         if config.server.url is not None:
-            await _require_server(config.server.url)
             record_process(store, "vllm", "ready", None, detail=f"yours, at {config.server.url}")
         within = config.server.start_timeout_s
         try:
             return await supervisor.run(watched, _ready(serving, home), ready_within_s=within)
         finally:
             store.close()
+            if config.server.url is None:
+                await asyncio.to_thread(server.discard, Path(serving["arena"]), DISCARD_PATIENCE_S)
 
 
 async def resolve_model(name: str) -> dict[str, str]:
@@ -144,7 +151,9 @@ def _specs(
     specs = []
     if config.bus.url is None:
         arguments = ("agent.broker", "--home", str(home), "--port", str(config.bus.port))
-        specs.append(ChildSpec("broker", (*python, *arguments), environment, _accepts(config.bus.port)))
+        specs.append(
+            ChildSpec("broker", (*python, *arguments), environment, _accepts("127.0.0.1", config.bus.port))
+        )
     if config.server.url is None:
         argv, server_environment = server.server_command(
             config.server,
@@ -162,7 +171,7 @@ def _specs(
                 ready_within_s=config.server.start_timeout_s,
             )
         )
-    loop = ChildSpec("loop", (*python, "agent"), environment, _accepts(config.http.port))
+    loop = ChildSpec("loop", (*python, "agent"), environment, _accepts(config.http.host, config.http.port))
     learner = ChildSpec(
         "learner",
         (*python, "learner"),
@@ -175,10 +184,10 @@ def _specs(
     return [*specs, loop, learner]
 
 
-def _accepts(port: int) -> Callable[[], Awaitable[bool]]:
+def _accepts(host: str, port: int) -> Callable[[], Awaitable[bool]]:
     async def ready() -> bool:
         try:
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            _, writer = await asyncio.open_connection(host, port)
         except OSError:
             return False
         writer.close()
@@ -209,11 +218,15 @@ def _learner_is_ready(store: Store) -> Callable[[], Awaitable[bool]]:
     return ready
 
 
-async def _require_server(url: str) -> None:
-    if not await _is_healthy(url)():
-        raise Unreachable(
-            f"server.url = {url}: no vLLM server answers there; start it, or leave server.url out"
-        )
+async def _require_what_is_named(config: Config) -> None:
+    """See that the user's own broker and server are there. Raises Unreachable; ConfigError for a bad URL."""
+    if config.bus.url is not None:
+        await require_broker(config.bus.url)
+    url = config.server.url
+    if url is not None and config.server.arena is None:
+        raise ConfigError("server.url is set: set server.arena to the arena folder of that server, too")
+    if url is not None and not await _is_healthy(url)():
+        raise Unreachable(f"server.url = {url}: no vLLM server answers there; start it first")
 
 
 def _ready(serving: dict[str, str], home: Path) -> Callable[[], Awaitable[None]]:

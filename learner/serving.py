@@ -16,11 +16,14 @@ from typing import TYPE_CHECKING
 
 import httpx
 
+from learner.live.folder import discard
 from policies.config import ServerConfig
 from policies.errors import GuardRefused, Unreachable
 
 if TYPE_CHECKING:
     from learner.live.client import LiveWeights
+
+__all__ = ["discard", "prove_attached", "prove_live", "served_name", "server_command", "wait_until_ready"]
 
 _POLL_S = 0.2
 _ANSWER_S = 120.0

@@ -24,7 +24,7 @@ _TRAINED, _TWINNED, _REPLAYED = (_USES.format(kind=kind) for kind in ("correctio
 
 
 class Usable(NamedTuple):
-    """An example that a batch may hold, with its confirmed uses (as correction or general row, and as twin)."""
+    """An example that a batch may hold, and its confirmed uses: as its own kind of row, and as a twin."""
 
     example: Example
     uses: int
@@ -33,17 +33,16 @@ class Usable(NamedTuple):
 
 
 def upsert_correction_example(connection: sqlite3.Connection, example: Example, quota: int) -> bool:
-    """Keep an example of a decision; it replaces a less trusted one of the same decision.
+    """Keep an example of a decision; it replaces a less trusted one, and a person's earlier word.
 
     One already quarantined stays: nothing comes back without a person's word. Returns True when kept.
     """
     old = connection.execute(
-        "SELECT id, origin, state FROM examples WHERE decision_id = ? AND state != 'superseded'",
+        "SELECT id, origin, state, chosen FROM examples WHERE decision_id = ? AND state != 'superseded'",
         (example.decision_id,),
     ).fetchone()
     if old is not None:
-        general = old["origin"] in ("ordinary", "base")
-        if not general and (old["state"] == "quarantined" or _TRUST[old["origin"]] >= _TRUST[example.origin]):
+        if old["state"] == "quarantined" or not _replaces(example, old["origin"], old["chosen"]):
             return False
         connection.execute("UPDATE examples SET state = 'superseded' WHERE id = ?", (old["id"],))
     _insert(connection, example, quota)
@@ -145,6 +144,12 @@ def get(store: Store, example_id: str) -> Example | None:
     """Return one example."""
     row = store.row("SELECT * FROM examples WHERE id = ?", (example_id,))
     return None if row is None else _example(row)
+
+
+def _replaces(example: Example, origin: str, chosen: str | None) -> bool:
+    if example.origin == origin == "correction":
+        return example.chosen != chosen
+    return _TRUST[example.origin] > _TRUST[origin]
 
 
 def _general(store: Store, origin: Origin, order: str, limit: int) -> list[Usable]:

@@ -23,6 +23,7 @@ def run(home: Path, *arguments: str, stdin: str = "", **environment: str) -> sub
         env={**os.environ, "HEEDLOOP_HOME": str(home), "COLUMNS": "200", **environment},
         check=False,
         cwd=home.parent,
+        timeout=120,
     )
 
 

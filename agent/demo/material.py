@@ -94,7 +94,7 @@ def leaks(answer: str) -> bool:
 
 
 def correct(answer: str, key: str) -> str:
-    """Return the answer as the scripted user wants it: its first sentence as JSON under `key`."""
+    """Return what the scripted user wants instead: the first sentence of a plain answer, under `key`."""
     sentences = re.split(r"(?<=[.!?])\s+", answer.strip().replace("\n", " "))
     return json.dumps({key: sentences[0]}, ensure_ascii=False)
 

@@ -20,7 +20,7 @@ from agent.demo.client import ChatClient
 from agent.demo.journal import Journal
 from agent.demo.load import read_record
 from agent.demo.material import Material, corrected_prompts, held_out_prompts, plain_prompts
-from agent.demo.measure import follow_rate, leak_rate
+from agent.demo.measure import MAX_TOKENS, follow_rate, leak_rate
 from agent.demo.picture import draw
 from agent.demo.system import System, live_hash
 from agent.launcher import tied
@@ -106,7 +106,10 @@ class Scenario:
         prompts = corrected_prompts(self._material, CORRECTIONS, self._seed)
         for number, prompt in enumerate(prompts, start=1):
             reply = await self._agent.answer(prompt.messages)
-            corrected = material.correct(reply.text, prompt.key or "")
+            known = await self._client.ask(
+                material.plain_prompts(self._material, (prompt.question,))[0].messages, MAX_TOKENS
+            )
+            corrected = material.correct(known.text, prompt.key or "")
             await self._agent.correct(reply, corrected, prompt.direction, "demo user")
             self._board.say("correct", f"{number}. {reply.text[:34]!r} -> {corrected[:40]!r}")
         self.summary["corrections"] = CORRECTIONS

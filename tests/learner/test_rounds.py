@@ -170,9 +170,14 @@ def test_a_step_cut_off_in_the_middle_is_undone_and_done_again(bench: Bench) -> 
     with bench.store.write() as connection:
         steps.begin(connection, version.id, 1e-4, [("correction", "e3"), ("general", "g0")])
     name = "model.layers.3.mlp.down_proj.weight"
-    with pytest.raises(KeyboardInterrupt), bench.live.publishing(version.id, 3):
-        bench.live.write(name, bench.live.read(name) * 2)
-        raise KeyboardInterrupt  # the kill comes here
+
+    def killed_while_writing() -> None:
+        with bench.live.publishing(version.id, 3):
+            bench.live.write(name, bench.live.read(name) * 2)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        killed_while_writing()
     bench.lineage.settle()
     assert bench.live.fingerprint() == durable
     assert [usable.uses for usable in examples.pending(bench.store)] == [0]

@@ -43,9 +43,14 @@ def test_read_then_write_loses_no_update_between_processes(tmp_path: Path) -> No
 
 def test_an_error_takes_the_whole_transaction_back(tmp_path: Path) -> None:
     store = open_store(tmp_path)
-    with pytest.raises(RuntimeError), store.write() as connection:
-        connection.execute("INSERT INTO counters VALUES ('n', 5)")
-        raise RuntimeError
+
+    def interrupted() -> None:
+        with store.write() as connection:
+            connection.execute("INSERT INTO counters VALUES ('n', 5)")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        interrupted()
     assert store.rows("SELECT * FROM counters") == []
 
 

@@ -41,6 +41,15 @@ def test_the_more_trusted_word_on_a_decision_wins(filled: Store) -> None:
     assert [usable.example.id for usable in examples.pending(filled)] == ["e2"]
 
 
+def test_a_person_may_change_their_mind_but_the_same_word_again_changes_nothing(filled: Store) -> None:
+    with filled.write() as connection:
+        assert examples.upsert_correction_example(connection, correction("e1", "t1#0"), 4)
+        assert not examples.upsert_correction_example(connection, correction("e2", "t1#0"), 4)
+        other = correction("e3", "t1#0").model_copy(update={"chosen": "hi."})
+        assert examples.upsert_correction_example(connection, other, 4)
+    assert [usable.example.id for usable in examples.pending(filled)] == ["e3"]
+
+
 def test_an_example_waits_until_its_quota_is_confirmed(filled: Store) -> None:
     with filled.write() as connection:
         examples.upsert_correction_example(connection, correction("e1", "t1#0"), 2)

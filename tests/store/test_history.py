@@ -21,7 +21,8 @@ def taught(tmp_path: Path) -> Store:
     with store.write() as connection:
         versions.add(connection, base)
         connection.execute(
-            "INSERT INTO corrections VALUES ('k1', 'a', 'c1', 't1', 'ignored', NULL, 'hello.', 'me', 'applied', 1)"
+            "INSERT INTO corrections VALUES"
+            " ('k1', 'a', 'c1', 't1', 'ignored', NULL, 'hello.', 'me', 'applied', 1)"
         )
         examples.upsert_correction_example(connection, correction("e1", "t1#0"), 4)
         examples.add_general_example(connection, general("g"))
