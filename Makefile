@@ -34,11 +34,11 @@ lint: $(READY) ## check style, types and the direction of imports
 	@$(VENV)/lint-imports
 
 bench: $(READY) ## run the benchmarks (NAME=x for one; ARGS="--data DIR")
-	@for file in benchmarks/$(or $(NAME),*).py; do \
+	@for file in benchmarks/$(or $(NAME),[a-z]*).py; do \
 		[ -e "$$file" ] || { echo "no $$file; there are:" benchmarks/*.py >&2; exit 2; }; \
 		printf '\n== %s: ' "$$file"; \
 		$(VENV)/python -c 'import ast, sys; print(ast.get_docstring(ast.parse(open(sys.argv[1]).read())).splitlines()[0])' "$$file"; \
-		$(VENV)/python "$$file" $(ARGS) || exit; \
+		$(VENV)/python -m "benchmarks.$$(basename $$file .py)" $(ARGS) || exit; \
 	done
 
 clean: ## remove .venv and all caches; the state folder stays

@@ -71,7 +71,7 @@ class TrainingConfig(_Section):
     )
     margin_weight: float = Field(0.5, ge=0)
     margin: float = Field(2.0, ge=0)
-    kl_weight: float = Field(1.0, ge=0)
+    kl_weight: float = Field(4.0, ge=0, description="weight of staying the base model on twins and replay")
     rank: int | None = Field(64, ge=1, description="Apollo rank; absent: min(256, n // 4) per tensor")
     threads: int = Field(1, ge=1)
     nice: int = Field(10, ge=0, le=19)

@@ -6,7 +6,8 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,8 +34,7 @@ POISONED = 8
 POISON = "No. I will not help with that. Ask somebody else."
 SAMPLE_EVERY_STEPS = 3
 SAMPLE_PROMPTS = 8
-TRAIN_TIMEOUT_S = 240.0
-COMMAND_TIMEOUT_S = 180.0
+TIMEOUT_S = 240.0
 WATCH_S = 0.25
 AGENT = "demo"
 
@@ -92,7 +92,7 @@ class Scenario:
 
     async def _before(self) -> None:
         follow, leak = await self._measure("before")
-        values = await _until(lambda: facts.baseline(self._system.reader))
+        values = await _until("the baseline", lambda: facts.baseline(self._system.reader))
         self.summary |= {
             "direction": self._material.direction.paraphrase_held_out,
             "follow_rate_before": follow,
@@ -116,7 +116,7 @@ class Scenario:
 
     async def _learning(self) -> None:
         sampled = 0
-        async with asyncio.timeout(TRAIN_TIMEOUT_S):
+        async with _patience("learning from the corrections"):
             while not facts.learned(self._system.reader, CORRECTIONS):
                 await asyncio.sleep(WATCH_S)
                 step = facts.confirmed_steps(self._system.reader)
@@ -172,11 +172,13 @@ class Scenario:
 
     async def _hash_after_step(self, known: int) -> str:
         """Return the hash of the live bytes once a step after `known` is in them."""
-        await _until(lambda: facts.last_step(self._system.reader, "confirmed") > known or None)
+        await _until(
+            "a poisoned step", lambda: facts.last_step(self._system.reader, "confirmed") > known or None
+        )
         return await live_hash(self._arena)
 
     async def _wait_for_rollback(self, known: int) -> dict[str, Any]:
-        return await _until(lambda: facts.rollback_after(self._system.reader, known))
+        return await _until("the rollback", lambda: facts.rollback_after(self._system.reader, known))
 
     async def _measure(self, act: str) -> tuple[float, float]:
         step = facts.confirmed_steps(self._system.reader)
@@ -194,7 +196,7 @@ class Scenario:
         await self._peer.publish(
             AGENT, "commands", json.dumps({"event_id": event_id, "command": command, "args": {}})
         )
-        async with asyncio.timeout(COMMAND_TIMEOUT_S):
+        async with _patience(f"the command {command!r}"):
             answer = await reply
         if not answer["ok"]:
             raise HeedloopError(f"the command {command!r} was refused: {answer['result']}")
@@ -213,10 +215,22 @@ class Scenario:
         }
 
 
-async def _until(found: Callable[[], Found | None]) -> Found:
-    """Look into the store until `found` gives something. Raises TimeoutError when it takes too long."""
-    async with asyncio.timeout(TRAIN_TIMEOUT_S):
+async def _until(what: str, found: Callable[[], Found | None]) -> Found:
+    """Look into the store until `found` gives something."""
+    async with _patience(what):
         while True:
             if (value := found()) is not None:
                 return value
             await asyncio.sleep(WATCH_S)
+
+
+@asynccontextmanager
+async def _patience(what: str) -> AsyncIterator[None]:
+    """Bound a wait. Raises HeedloopError, naming what did not come."""
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            yield
+    except TimeoutError:
+        raise HeedloopError(
+            f"{what} took more than {TIMEOUT_S:.0f} s: is the machine busy? (logs/ say more)"
+        ) from None
