@@ -29,6 +29,8 @@ log = structlog.get_logger()
 GENERAL_POOL = 48
 AHEAD = 4
 """Rows that are prepared at once while nothing else is to do."""
+SYSTEMS = 2
+"""The agent's own system turns under which leaks are looked for: its commonest."""
 MOST_DROPS = 3
 """A correction in so many dropped steps is quarantined: it is what makes the steps not finite."""
 
@@ -88,7 +90,7 @@ class Rounds:
 
     def check(self) -> bool:
         """Probe the live weights; make them a durable version, or roll them back. True when kept."""
-        run = self._suite.run(examples.learned(self._store))
+        run = self._suite.run(examples.learned(self._store), examples.plain_systems(self._store, SYSTEMS))
         before, accepted = probes.baseline(self._store), probes.last_accepted(self._store)
         judged = guard.judge(run.scores, before, accepted, self._config.guard)
         if judged.breach:
@@ -106,7 +108,8 @@ class Rounds:
 
     def measure(self, verdict: ProbeVerdict = "accept") -> ProbeRun:
         """Run all probes in full on the live weights and record them; nothing is judged."""
-        run = self._suite.run(examples.learned(self._store), full=True)
+        systems = examples.plain_systems(self._store, SYSTEMS)
+        run = self._suite.run(examples.learned(self._store), systems, full=True)
         self._record(run, verdict)
         return run
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from policies.config import GuardConfig
 
 Scores = Mapping[str, Mapping[str, float]]
-"""`scores[probe][item]`: `nll` (nats a token), `facts` and `follow` (0 or 1), `kl` (nats a token)."""
+"""`scores[probe][item]`: `nll`, `kl`, `leak` (nats a token), `facts` and `follow` (0 or 1)."""
 
 
 class Judgement(BaseModel):
@@ -27,16 +27,13 @@ class Judgement(BaseModel):
 
 
 def judge(now: Scores, baseline: Scores, last_accepted: Scores, config: GuardConfig) -> Judgement:
-    """Compare a run with the base model's (nll, facts, kl) and with the last accepted one's (follow)."""
+    """Compare a run with the base model's (nll, facts, kl, leak) and the last accepted one's (follow)."""
     rules = (
         ("nll", _worsening(now, baseline, "nll", sign=1, relative=True), config.nll_increase),
         ("facts", _worsening(now, baseline, "facts", sign=-1), config.facts_drop),
         ("follow", _worsening(now, last_accepted, "follow", sign=-1), config.follow_drop),
-        (
-            "kl",
-            _worsening(now, {"kl": dict.fromkeys(now.get("kl", {}), 0.0)}, "kl", sign=1),
-            config.kl_to_base,
-        ),
+        ("kl", _distance(now, "kl"), config.kl_to_base),
+        ("leak", _distance(now, "leak"), config.leak),
     )
     reasons = [
         f"{name} worse by {mean:.3f}, allowed {allowed:.3f} (standard error {error:.3f})"
@@ -44,6 +41,11 @@ def judge(now: Scores, baseline: Scores, last_accepted: Scores, config: GuardCon
         if not math.isfinite(mean) or (mean > allowed and mean >= config.z * error)
     ]
     return Judgement(breach=bool(reasons), reasons=tuple(reasons))
+
+
+def _distance(now: Scores, name: str) -> tuple[float, float]:
+    """Return (mean, standard error) of a probe that is zero on the base model by definition."""
+    return _worsening(now, {name: dict.fromkeys(now.get(name, {}), 0.0)}, name, sign=1)
 
 
 def _worsening(

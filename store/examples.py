@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -129,6 +130,20 @@ def general(store: Store, limit: int) -> list[Usable]:
     """Return general replay: the newest ordinary turns and the base model's pool, half and half."""
     ordinary = _general(store, "ordinary", "DESC", max(1, limit // 2))
     return ordinary + _general(store, "base", "ASC", limit - len(ordinary))
+
+
+def plain_systems(store: Store, limit: int) -> list[str]:
+    """Return the agent's commonest system turns, as they are without what was learned.
+
+    Those of twins and of ordinary turns, among the newest examples.
+    """
+    rows = store.rows(
+        "SELECT ifnull(twin_context, context) AS context FROM examples WHERE state != 'superseded'"
+        " AND (twin_context IS NOT NULL OR origin = 'ordinary') ORDER BY id DESC LIMIT 200"
+    )
+    firsts = [json.loads(row["context"])[0] for row in rows]
+    systems = Counter(turn["content"] for turn in firsts if turn["role"] == "system" and turn["content"])
+    return [system for system, _ in systems.most_common(limit)]
 
 
 def newest_waiting(store: Store) -> int | None:

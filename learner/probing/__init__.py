@@ -1,1 +1,1 @@
-"""Regression probes on the live weights: general NLL, facts, KL to base, follow-rate of what was learned."""
+"""Regression probes on the live weights: NLL, facts, KL to base, leak, follow-rate of what was learned."""

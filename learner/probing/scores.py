@@ -18,6 +18,8 @@ from policies.example import Example
 
 FACT_TOKENS = 14
 KL_TOKENS = 24
+LEAK_TOKENS = 6
+"""A leak shows in the first tokens: from there on the base's own answer leads every model."""
 _LONGEST_PROMPT = 4096
 
 Follows = Callable[[Example, str], bool | None]
@@ -69,14 +71,21 @@ def matches(fact: Fact, answer: str) -> bool:
 
 
 def base_answers(
-    base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]
+    base: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    questions: Sequence[str],
+    max_tokens: int,
+    system: str | None = None,
 ) -> list[BaseAnswer]:
-    """Let the base model answer plain prompts; what the KL probe compares with."""
-    plain = [_plain(tokenizer, prompt) for prompt in prompts]
-    answers = greedy(base, [p.ids for p in plain], KL_TOKENS, [end_token(tokenizer)], with_log_probs=True)
+    """Let the base model answer plain questions, under a system turn or none: what KL is measured on."""
+    prompts = [_plain(tokenizer, question, system) for question in questions]
+    answers = greedy(base, [p.ids for p in prompts], max_tokens, [end_token(tokenizer)], with_log_probs=True)
+    items = questions if system is None else [f"{question} ({system[:40]})" for question in questions]
     return [
-        BaseAnswer(text, build_row("probe", "general", prompt, answer.ids, None, KL_TOKENS), answer.log_probs)
-        for text, prompt, answer in zip(prompts, plain, answers, strict=True)
+        BaseAnswer(
+            item, build_row("probe", "general", prompt, answer.ids, None, max_tokens), answer.log_probs
+        )
+        for item, prompt, answer in zip(items, prompts, answers, strict=True)
         if answer.log_probs is not None
     ]
 
@@ -114,5 +123,6 @@ def follow(
     return {item: float(verdict) for item, verdict in verdicts.items() if verdict is not None}
 
 
-def _plain(tokenizer: PreTrainedTokenizerBase, question: str) -> Prompt:
-    return prompt_of(tokenizer, [{"role": "user", "content": question}], _LONGEST_PROMPT)
+def _plain(tokenizer: PreTrainedTokenizerBase, question: str, system: str | None = None) -> Prompt:
+    turns = [] if system is None else [{"role": "system", "content": system}]
+    return prompt_of(tokenizer, [*turns, {"role": "user", "content": question}], _LONGEST_PROMPT)

@@ -42,23 +42,40 @@ class ProbeSuite:
         self._quick = material.quick()
         self._follows = follows
         self._max_tokens = max_tokens
-        self._base_answers = scores.base_answers(base, tokenizer, self._quick.prompts)
+        self._base = base
+        self._answers = scores.base_answers(base, tokenizer, self._quick.prompts, scores.KL_TOKENS)
+        self._answers_under: dict[str, list[scores.BaseAnswer]] = {}
 
-    def run(self, learned: Sequence[Example], *, full: bool = False) -> ProbeRun:
-        """Score the weights as they are now. `learned` are the examples whose directions must still hold."""
+    def run(self, learned: Sequence[Example], systems: Sequence[str] = (), *, full: bool = False) -> ProbeRun:
+        """Score the weights as they are now.
+
+        `learned` are the examples whose directions must still hold; `systems` the agent's own system turns,
+        without what was learned: nothing of it may show there.
+        """
         began = time.monotonic()
         material = self._full if full else self._quick
         found = {
             "nll": scores.text_nll(self._model, self._tokenizer, material.texts),
             "facts": scores.fact_matches(self._model, self._tokenizer, material.facts),
-            "kl": scores.kl_to_base(self._model, self._base_answers),
+            "kl": scores.kl_to_base(self._model, self._answers),
         }
+        if systems:
+            answers = [answer for system in systems for answer in self._under(system)]
+            found["leak"] = scores.kl_to_base(self._model, answers)
         if learned:
             chosen = spread_over_directions(learned, FOLLOW_ITEMS)
             found["follow"] = scores.follow(
                 self._model, self._tokenizer, chosen, self._follows, self._max_tokens
             )
         return ProbeRun(found, time.monotonic() - began)
+
+    def _under(self, system: str) -> list[scores.BaseAnswer]:
+        """Return the base's answers under a system turn, made at its first use."""
+        if system not in self._answers_under:
+            self._answers_under[system] = scores.base_answers(
+                self._base, self._tokenizer, self._quick.prompts, scores.LEAK_TOKENS, system
+            )
+        return self._answers_under[system]
 
 
 def spread_over_directions(examples: Sequence[Example], count: int) -> list[Example]:

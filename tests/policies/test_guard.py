@@ -31,6 +31,7 @@ def test_the_base_itself_passes() -> None:
         (scores(nll=[2.4, 3.0, 3.5, 2.7]), "nll"),
         (scores(facts=[0.0] * 5 + [1.0] * 3 + [0.0] * 2), "facts"),
         (scores(kl=[0.9, 0.8, 1.1, 0.7]), "kl"),
+        (scores(leak=[0.5, 0.6, 0.55, 0.7]), "leak"),
         (scores(follow=[0.0] * 6 + [1.0] * 2), "follow"),
         (scores(nll=[math.nan] * 4), "nll"),
         (scores(kl=[math.inf] * 4), "kl"),

@@ -91,6 +91,23 @@ def test_general_rows_count_their_own_uses(filled: Store) -> None:
     assert [(u.example.id, u.uses) for u in examples.general(filled, 10)] == [("g", 1)]
 
 
+def test_the_agents_own_system_turns_are_found_without_what_was_learned(filled: Store) -> None:
+    plain = {"role": "system", "content": "Be kind."}
+    asked = {"role": "user", "content": "Hi"}
+    taught = correction("e1", "t1#0").model_copy(
+        update={
+            "context": ({**plain, "content": "Be kind. Use JSON."}, asked),
+            "twin_context": (plain, asked),
+        }
+    )
+    ordinary = general("o1").model_copy(update={"origin": "ordinary", "context": (asked,)})
+    with filled.write() as connection:
+        examples.upsert_correction_example(connection, taught, 4)
+        examples.add_general_example(connection, ordinary)
+        examples.add_general_example(connection, general("g"))
+    assert examples.plain_systems(filled, 2) == ["Be kind."]
+
+
 def test_a_pair_that_nobody_confirms_is_refused(filled: Store) -> None:
     waiting = correction("e1", "t1#0", "few_shot", "needs_pair").model_copy(update={"chosen": None})
     with filled.write() as connection:
