@@ -192,7 +192,8 @@ def test_bad_records_are_kept_and_counted_and_the_rest_goes_through(system: Syst
 def test_the_loop_killed_comes_back_and_misses_nothing(system: System) -> None:
     turns, correction = conversation("What is a river?")
     before = system.kill("loop")
-    system.log.open("a").write("".join(json.dumps(turn) + "\n" for turn in turns))
+    with system.log.open("a") as log:
+        log.write("".join(json.dumps(turn) + "\n" for turn in turns))
     system.say("corrections", correction)
     eventually(lambda: system.back("loop", before), RECOVERY_S, "the loop's return")
     eventually(lambda: all_learned(system, 2), RECOVERY_S, "learning what came while it was down")
@@ -238,6 +239,31 @@ def test_the_server_killed_serves_what_was_learned_again(system: System) -> None
     system.say("turns", {"conversation_id": turns[0]["conversation_id"], "turns": turns})
     system.say("corrections", correction)
     eventually(lambda: all_learned(system, 7), RECOVERY_S, "learning on the new server")
+
+
+def test_pause_stops_training_but_not_listening_until_resume(system: System) -> None:
+    def order(command: str) -> dict[str, Any]:
+        async def ask() -> dict[str, Any]:
+            event_id = uuid4().hex
+            async with Peer(system.known("broker_url")) as peer, asyncio.timeout(RECOVERY_S):
+                await peer.publish(
+                    "agent", "commands", json.dumps({"event_id": event_id, "command": command})
+                )
+                return await peer.reply("agent", event_id)
+
+        return asyncio.run(ask())
+
+    assert order("pause")["result"] == {"paused": True}
+    known = system.ask("SELECT ifnull(max(id), 0) FROM steps")
+    turns, correction = conversation("What is a pool?")
+    system.say("turns", {"conversation_id": turns[0]["conversation_id"], "turns": turns})
+    system.say("corrections", correction)
+    waiting = "SELECT count(*) FROM examples WHERE origin = 'correction' AND state = 'ready'"
+    eventually(lambda: system.ask(waiting) == 8, 30, "hearing a correction while paused")
+    eventually(lambda: system.known("activity") == "paused", 30, "the pause")
+    assert system.ask("SELECT ifnull(max(id), 0) FROM steps") == known
+    assert order("resume")["ok"] is True
+    eventually(lambda: all_learned(system, 8), RECOVERY_S, "learning after the resume")
 
 
 def test_the_command_line_speaks_to_it(system: System) -> None:
