@@ -33,6 +33,8 @@ from store.clock import new_id, now_ms, rfc3339
 from store.database import Store
 from store.wakeup import notify
 
+_TURN_HAS_NOT_COME = "the turn it corrects has not come; it is applied when it comes"
+_ID_IS_TAKEN = "another turn has this event_id already"
 _CHARACTERS_PER_TOKEN = 8
 """Generous: the learner cuts by tokens; this only keeps examples from repeating megabytes of log."""
 
@@ -88,6 +90,8 @@ class Ingest:
                 return "duplicate"
             turn = events.get(connection, correction.turn_event_id)
             if turn is None:
+                letter = reject("correction", _TURN_HAS_NOT_COME, correction.model_dump(mode="json"))
+                self._bury(connection, source, [letter])
                 return "waiting"
             if not self._settle(connection, turn, source):
                 return "rejected"
@@ -134,6 +138,8 @@ class Ingest:
         self, connection: sqlite3.Connection, agent: str, turns: Sequence[Turn], source: str
     ) -> list[Turn]:
         new = events.insert(connection, agent, turns, source)
+        for turn in events.conflicting(connection, turns):
+            self._bury(connection, source, [reject("turn", _ID_IS_TAKEN, turn.model_dump(mode="json"))])
         for turn in new:
             self._settle(connection, turn, source)
         ordered = sorted(new, key=lambda turn: turn.conversation_id)
@@ -149,6 +155,7 @@ class Ingest:
         accepted = False
         for correction in corrections.of_turn(connection, turn.event_id, ("waiting",)):
             reason = _not_applicable(correction, turn)
+            dead_letters.recall(connection, _TURN_HAS_NOT_COME, correction.event_id)
             if reason is None:
                 corrections.set_state(connection, correction.event_id, "applied")
                 accepted = True

@@ -17,7 +17,7 @@ from policies.example import Example
 from policies.turn import Message
 
 _SYSTEMS = (
-    None,
+    None,  # in the file every third prompt is a question for a fact: asked as a probe would ask it
     "You are a helpful assistant.",
     "You are a helpful assistant. Answer in one or two short sentences.",
 )

@@ -127,6 +127,7 @@ class Learner:
             yield None
             return
         try:
+            self._require_names(live)
             lineage = Lineage(
                 self._store, self._archive, live, self._trainer, self._config.guard.keep_versions
             )
@@ -138,6 +139,15 @@ class Learner:
         finally:
             self._say(ready=False)
             live.close()
+
+    def _require_names(self, live: LiveWeights) -> None:
+        """Raise ConfigError where the server knows a trained parameter by no name of ours."""
+        unknown = [name for name in self._trainer.parameters if name not in live.names]
+        if unknown:
+            raise ConfigError(
+                f"{unknown[0]} ({len(unknown)} in all) is trained but not in the server's weights: this"
+                " checkpoint names its parameters otherwise, and cannot be learned yet"
+            )
 
     def serve(self, attachment: Attachment, stop: Stop, listener: wakeup.Listener) -> None:
         """Train and answer commands until stopped. Raises Unreachable when the server is gone.

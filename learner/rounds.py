@@ -26,7 +26,7 @@ from store.probes import ProbeVerdict
 
 log = structlog.get_logger()
 
-GENERAL_POOL = 48
+GENERAL_POOL = 128
 AHEAD = 4
 """Rows that are prepared at once while nothing else is to do."""
 SYSTEMS = 2

@@ -24,6 +24,16 @@ def keep(
     counters.add(connection, "dead_letters")
 
 
+def recall(connection: sqlite3.Connection, reason: str, event_id: str) -> None:
+    """Drop the letter of a record that has found its place after all."""
+    dropped = connection.execute(
+        "DELETE FROM dead_letters WHERE reason = ? AND json_valid(payload)"
+        " AND json_extract(payload, '$.event_id') = ?",
+        (reason, event_id),
+    ).rowcount
+    counters.add(connection, "dead_letters", -dropped)
+
+
 def recent(store: Store, limit: int = 20) -> list[sqlite3.Row]:
     """Return the newest dead letters first."""
     return store.rows("SELECT * FROM dead_letters ORDER BY id DESC LIMIT ?", (limit,))

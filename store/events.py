@@ -26,6 +26,11 @@ def insert(connection: sqlite3.Connection, agent: str, turns: Iterable[Turn], so
     return new
 
 
+def conflicting(connection: sqlite3.Connection, turns: Iterable[Turn]) -> list[Turn]:
+    """Return the turns whose event id another turn has already."""
+    return [turn for turn in turns if _says_otherwise(get(connection, turn.event_id), turn)]
+
+
 def conversation(
     connection: sqlite3.Connection, conversation_id: str, after: int = 0
 ) -> tuple[list[Turn], int]:
@@ -43,6 +48,13 @@ def get(connection: sqlite3.Connection, event_id: str) -> Turn | None:
     """Return one turn, or None where it never came."""
     row = connection.execute("SELECT * FROM events WHERE event_id = ?", (event_id,)).fetchone()
     return None if row is None else _turn(row)
+
+
+def _says_otherwise(kept: Turn | None, turn: Turn) -> bool:
+    if kept is None:
+        return False
+    parts = (kept.conversation_id, kept.role, kept.content, kept.tool_calls)
+    return parts != (turn.conversation_id, turn.role, turn.content, turn.tool_calls)
 
 
 def _insert_one(connection: sqlite3.Connection, agent: str, turn: Turn, source: str, received: int) -> bool:

@@ -127,8 +127,8 @@ def needing_pair(store: Store) -> list[Example]:
 
 
 def general(store: Store, limit: int) -> list[Usable]:
-    """Return general replay: the newest ordinary turns and the base model's pool, half and half."""
-    ordinary = _general(store, "ordinary", "DESC", max(1, limit // 2))
+    """Return general replay: a quarter the agent's newest ordinary turns, the rest the base model's pool."""
+    ordinary = _general(store, "ordinary", "DESC", max(1, limit // 4))
     return ordinary + _general(store, "base", "ASC", limit - len(ordinary))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from policies.errors import HeedloopError
-from store import status
+from store import status, steps
 from store.database import Store
 
 
@@ -14,12 +14,9 @@ def confirmed_steps(store: Store) -> int:
     return _number(store, "SELECT count(*) FROM steps WHERE state = 'confirmed'")
 
 
-def last_step(store: Store, state: str | None = None) -> int:
-    """Return the id of the newest step, of one state or of any."""
-    where = "" if state is None else " WHERE state IN (?, 'rolled_back')"
-    return _number(
-        store, f"SELECT ifnull(max(id), 0) FROM steps{where}", *(() if state is None else (state,))
-    )
+def last_written(store: Store) -> int:
+    """Return the newest step that was ever in the live weights, also one that was rolled back since."""
+    return _number(store, "SELECT max(id) FROM steps WHERE state IN ('confirmed', 'rolled_back')")
 
 
 def last_loss(store: Store) -> float | None:
@@ -43,7 +40,7 @@ def learned(store: Store, corrections: int) -> bool:
         "  AND r.kind = 'correction' AND s.state = 'confirmed')",
     )
     durable = _number(store, "SELECT ifnull(max(last_step), -1) FROM versions WHERE kind = 'train'")
-    return trained >= corrections and durable == last_step(store)
+    return trained >= corrections and durable == steps.last_confirmed(store)
 
 
 def train_seconds(store: Store) -> float:

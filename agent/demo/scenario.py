@@ -149,7 +149,7 @@ class Scenario:
     async def _poison(self) -> None:
         """Send false corrections as any user could, and let the guard find what they do."""
         before = await live_hash(self._arena)
-        known, began = facts.last_step(self._system.reader), time.time()
+        known, began = facts.last_written(self._system.reader), time.time()
         for prompt in plain_prompts(self._material, self._material.poison)[:POISONED]:
             reply = await self._agent.answer(prompt.messages)
             await self._agent.correct(reply, POISON, None, "demo user")
@@ -172,9 +172,7 @@ class Scenario:
 
     async def _hash_after_step(self, known: int) -> str:
         """Return the hash of the live bytes once a step after `known` is in them."""
-        await _until(
-            "a poisoned step", lambda: facts.last_step(self._system.reader, "confirmed") > known or None
-        )
+        await _until("a poisoned step", lambda: facts.last_written(self._system.reader) > known or None)
         return await live_hash(self._arena)
 
     async def _wait_for_rollback(self, known: int) -> dict[str, Any]:

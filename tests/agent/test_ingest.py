@@ -102,6 +102,15 @@ def test_the_same_turn_by_bus_and_by_log_is_one_event(store: Store, ingest: Inge
     assert offsets.get(store.connection, str(log)) == chunk.place
 
 
+def test_another_turn_under_a_known_id_is_a_dead_letter_and_changes_nothing(
+    store: Store, ingest: Ingest
+) -> None:
+    send(ingest, turn("t1", "user", "Hi"))
+    send(ingest, turn("t1", "user", "Something else"), turn("t2", "user", "Good"))
+    assert column(store, "SELECT content FROM events ORDER BY seq") == ["Hi", "Good"]
+    assert summary(store)["dead_letters"] == {"another turn has this event_id already": 1}
+
+
 def test_ignored_decision_becomes_an_example_by_the_corrected_text(store: Store, ingest: Ingest) -> None:
     send(ingest, *conversation())
     assert ingest.correction("a", correction(), "mqtt") == "applied"
@@ -120,7 +129,11 @@ def test_correction_before_its_turn_waits_and_is_not_lost(store: Store, ingest: 
     assert ingest.correction("a", correction(), "mqtt") == "waiting"
     assert ingest.correction("a", correction(), "mqtt") == "duplicate"
     assert summary(store)["queues"]["corrections_waiting"] == 1
+    assert list(summary(store)["dead_letters"]) == [
+        "the turn it corrects has not come; it is applied when it comes"
+    ]
     send(ingest, *conversation())
+    assert summary(store)["dead_letters"] == {}
     assert column(store, "SELECT state FROM corrections") == ["applied"]
     assert [example["chosen"] for example in live_examples(store)] == [KEPT]
 
