@@ -67,6 +67,7 @@ def listen(host: str, port: int) -> socket.socket:
         raise ConfigError(
             f"http: cannot listen on {host}:{port} ({error.strerror}): set http.port to another"
         ) from None
+    listening.listen()  # who connects from now on waits for the server instead of being refused
     return listening
 
 

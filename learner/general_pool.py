@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -16,11 +17,8 @@ from learner.tokens import end_token, prompt_of
 from policies.example import Example
 from policies.turn import Message
 
-_SYSTEMS = (
-    None,  # in the file every third prompt is a question for a fact: asked as a probe would ask it
-    "You are a helpful assistant.",
-    "You are a helpful assistant. Answer in one or two short sentences.",
-)
+_SYSTEMS = (None, None, "You are a helpful assistant.")
+"""Mostly none: twins and ordinary turns bring the agent's own. Every third prompt asks for a fact, under none."""
 _LONGEST_PROMPT = 1024
 
 
@@ -33,14 +31,16 @@ def load_or_make(
     """Return the pool of this model; the base model answers the prompts when it is not in the cache."""
     prompts = files("learner").joinpath("replay_prompts.txt").read_text().splitlines()
     contexts = [_context(prompt, index) for index, prompt in enumerate(prompts)]
-    path = embedded_folder().parent.parent / "pools" / f"{model_hash[:16]}-{max_tokens}.json"
+    kind = json.dumps([model_hash, max_tokens, contexts])
+    name = hashlib.blake2b(kind.encode(), digest_size=8).hexdigest()
+    path = embedded_folder().parent.parent / "pools" / f"{name}.json"
     answers = _cached(path, len(contexts))
     if answers is None:
         answers = _answer(base, tokenizer, contexts, max_tokens)
         _write(path, answers)
     return [
         Example(
-            id=f"base-{model_hash[:8]}-{index}",
+            id=f"base-{name}-{index}",
             kind="general",
             context=tuple(context),
             chosen=answer,

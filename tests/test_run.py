@@ -122,8 +122,8 @@ def test_correct_works_on_the_store_and_refuses_what_is_no_answer(tmp_path: Path
     run(home, "ingest", str(log))
     done = run(home, "correct", "e1", "--corrected", "Hi.", "--direction", "be brief", "--author", "me")
     assert done.returncode == 0, done.stderr
-    example = json.loads(run(home, "show", "e1#0", "--json").stdout)["examples"][0]
-    assert example["origin"] == "correction"
+    found = json.loads(run(home, "show", "e1#0", "--json").stdout)["examples"]
+    assert [example["origin"] for example in found if example["state"] == "ready"] == ["correction"]
     refused = run(home, "correct", "e0", "--corrected", "Hi.")
     assert refused.returncode == 2
     assert "'e0' is not the event id of an assistant turn" in refused.stderr

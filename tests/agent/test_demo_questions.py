@@ -39,7 +39,7 @@ def pools(material: Material) -> dict[str, list[str]]:
 
 def test_pools_have_the_sizes_the_demo_needs(pools: dict[str, list[str]]) -> None:
     sizes = {name: len(pool) for name, pool in pools.items()}
-    assert (sizes["train"], sizes["held_out"], sizes["replay prompts"]) == (110, 40, 64)
+    assert (sizes["train"], sizes["held_out"], sizes["replay prompts"]) == (110, 40, 89)
     assert sizes["load"] >= 40
     assert sizes["poison"] >= 8
 

@@ -73,5 +73,7 @@ def test_a_server_that_holds_another_stores_version_is_refused(
     model, tokenizer = load_model(qwen35_server.model_dir)
     trainer = Trainer(model, tokenizer, model, TrainingConfig(), 0)
     archive = Archive(tmp_path / "versions", qwen35_server.model_dir, model_hash(qwen35_server.model_dir))
-    with pytest.raises(GuardRefused, match="01TINYVERSION of another store"):
+    with live.publishing("01TINYVERSION", 7):
+        pass
+    with pytest.raises(GuardRefused, match="of another store"):
         Lineage(open_store(tmp_path / "home"), archive, live, trainer, 2).settle()
