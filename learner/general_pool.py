@@ -17,8 +17,11 @@ from learner.tokens import end_token, prompt_of
 from policies.example import Example
 from policies.turn import Message
 
-_SYSTEMS = (None, None, "You are a helpful assistant.")
-"""Mostly none: twins and ordinary turns bring the agent's own. Every third prompt asks for a fact, under none."""
+_SYSTEMS = (
+    None,  # every third prompt of the file asks for a fact, as the probes do
+    "You are a helpful assistant.",
+    "You are a helpful assistant. Answer in one or two short sentences.",
+)
 _LONGEST_PROMPT = 1024
 
 
