@@ -33,7 +33,8 @@ def row_loss(logits: Tensor, row: Row, reference: Tensor | None, config: Trainin
     if row.kind == "correction":
         tokens, scale = F.cross_entropy(logits, labels, reduction="none"), 1.0
     elif reference is not None:
-        tokens, scale = kl_to_base(logits, reference), config.kl_weight
+        tokens = kl_to_base(logits, reference)
+        scale = config.kl_weight if row.kind == "twin" else config.replay_kl_weight
     else:
         raise ValueError(
             f"row of example {row.example_id} is a {row.kind} row without base log-probabilities"

@@ -71,7 +71,8 @@ class TrainingConfig(_Section):
     )
     margin_weight: float = Field(0.5, ge=0)
     margin: float = Field(2.0, ge=0)
-    kl_weight: float = Field(4.0, ge=0, description="weight of staying the base model on twins and replay")
+    kl_weight: float = Field(4.0, ge=0, description="weight of staying the base model on twins")
+    replay_kl_weight: float = Field(8.0, ge=0, description="the same on general replay")
     rank: int | None = Field(64, ge=1, description="Apollo rank; absent: min(256, n // 4) per tensor")
     threads: int = Field(1, ge=1)
     nice: int = Field(10, ge=0, le=19)
@@ -82,7 +83,7 @@ class GuardConfig(_Section):
     """Probes: how often, and how much worse is too much."""
 
     every_steps: int = Field(
-        8, ge=1, description="steps between two probes; a passed probe is a durable version"
+        10, ge=1, description="steps between two probes; a passed probe is a durable version"
     )
     keep_versions: int = Field(5, ge=2)
     nll_increase: float = Field(0.05, gt=0, description="relative rise of general NLL that is a breach")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from policies.errors import HeedloopError
-from store import status, steps
+from store import probes, status, steps
 from store.database import Store
 
 
@@ -76,12 +76,22 @@ def baseline(store: Store) -> dict[str, float] | None:
 
 
 def probe_runs(store: Store) -> list[dict[str, Any]]:
-    """Return every probe run with the mean of each probe."""
+    """Return every probe run with the mean of each probe, and its `change` since the baseline.
+
+    A change compares only the items that both runs have: a quick run has fewer than a full one.
+    """
     runs = [dict(row) for row in store.rows("SELECT * FROM probes ORDER BY id")]
+    base = probes.baseline(store)
     for run in runs:
-        values = store.rows("SELECT name, value FROM probe_values WHERE probe_id = ?", (run["id"],))
-        run["values"] = {row["name"]: row["value"] for row in values}
+        found = probes.scores(store, run["id"])
+        run["values"] = {name: probes.mean(list(items.values())) for name, items in found.items()}
+        run["change"] = {name: _change(items, base.get(name, {})) for name, items in found.items()}
     return runs
+
+
+def _change(now: dict[str, float], before: dict[str, float]) -> float:
+    both = [item for item in now if item in before]
+    return sum(now[item] - before[item] for item in both) / len(both) if both else 0.0
 
 
 def _number(store: Store, sql: str, *parameters: object) -> int:

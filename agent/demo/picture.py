@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,10 @@ def draw(
     acts: Sequence[tuple[str, float, float]],
     began: float,
 ) -> None:
-    """Write the PNG. `probes` are runs with `created` (ms), `verdict`, `values`; `acts` (name, from, to)."""
+    """Write the PNG.
+
+    `probes` are runs with `created` (ms), `verdict`, `values` and `change`; `acts` are (name, from, to).
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -35,6 +39,7 @@ def draw(
             axis.axvspan(start, end, color=_GREY, alpha=0.06 if index % 2 else 0.14, lw=0)
     for name, start, end in acts:
         top.text((start + end) / 2, 1.06, name, ha="center", fontsize=8, color=_GREY)
+    figure.suptitle("heedloop demo: ten corrections, then eight false ones, while the server goes on serving")
     figure.savefig(path, dpi=120)
     plt.close(figure)
 
@@ -50,20 +55,21 @@ def _follow(axis: Any, samples: Sequence[Sample]) -> None:
 
 def _probes(axis: Any, probes: Sequence[dict[str, Any]], began: float) -> None:
     seconds = [probe["created"] / 1000 - began for probe in probes]
-    base = next((p["values"]["nll"] for p in probes if p["verdict"] == "baseline"), None)
-    axis.plot(seconds, [p["values"]["facts"] for p in probes], "o-", color=_BLUE, label="facts right")
-    axis.plot(
-        seconds, [p["values"]["kl"] for p in probes], "^-", color=_RED, label="KL to base (nats a token)"
-    )
-    if base:
-        rise = [p["values"]["nll"] / base - 1 for p in probes]
-        axis.plot(seconds, rise, "s-", color="#2e8b57", label="rise of general NLL")
+    base = next((p["values"]["nll"] for p in probes if p["verdict"] == "baseline"), 1.0)
+    lines = {
+        "facts right, change": [p["change"]["facts"] for p in probes],
+        "general NLL, relative change": [p["change"]["nll"] / base for p in probes],
+        "KL to base, nats a token": [p["values"]["kl"] for p in probes],
+        "the same in the agent's own contexts": [p["values"].get("leak", math.nan) for p in probes],
+    }
+    for (label, values), style in zip(lines.items(), ("o-", "s-", "^-", "v-"), strict=True):
+        axis.plot(seconds, values, style, label=label)
     for second, probe in zip(seconds, probes, strict=True):
         if probe["verdict"] == "breach":
             axis.axvline(second, color=_RED, lw=1)
-            axis.text(second, 0.5, " rolled back", color=_RED, fontsize=8)
+            axis.annotate("rolled back ", (second, axis.get_ylim()[1]), ha="right", va="top", color=_RED)
     axis.set(ylabel="probes on the live weights")
-    axis.legend(loc="center right")
+    axis.legend(loc="upper left")
 
 
 def _latency(axis: Any, requests: Sequence[Answer], began: float) -> None:

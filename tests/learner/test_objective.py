@@ -11,7 +11,9 @@ from learner.objective import batch_losses, kl_to_base, log_probs, row_loss
 from learner.tokens import Row
 from policies.config import TrainingConfig
 
-CONFIG = TrainingConfig(deviation_weight=8.0, margin_weight=0.5, margin=2.0, kl_weight=0.7)
+CONFIG = TrainingConfig(
+    deviation_weight=8.0, margin_weight=0.5, margin=2.0, kl_weight=0.7, replay_kl_weight=0.7
+)
 LOGITS = torch.randn(3, 11, generator=torch.Generator().manual_seed(0))
 BASE = F.log_softmax(torch.randn(3, 11, generator=torch.Generator().manual_seed(1)), -1)
 
