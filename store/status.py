@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from store import state, versions
@@ -28,6 +29,7 @@ def summary(store: Store) -> dict[str, Any]:
     return {
         "agent": state.get(store, "agent"),
         "server_url": state.get(store, "server_url"),
+        "broker_url": _without_password(state.get(store, "broker_url")),
         "activity": state.get(store, "activity"),
         "paused": bool(state.get(store, "paused", False)),
         "processes": [dict(row) for row in store.rows("SELECT * FROM processes ORDER BY name")],
@@ -64,6 +66,10 @@ def last_probe(store: Store) -> dict[str, Any] | None:
         return None
     values = store.rows("SELECT name, value FROM probe_values WHERE probe_id = ?", (row["id"],))
     return {**dict(row), "values": {value["name"]: value["value"] for value in values}}
+
+
+def _without_password(url: str | None) -> str | None:
+    return None if url is None else re.sub(r"(?<=://)([^:/@]*):[^@]*@", r"\1:***@", url)
 
 
 def _count(store: Store, sql: str) -> int:

@@ -44,6 +44,7 @@ def _print(now: dict[str, Any]) -> None:
         ("what", "value"),
         [
             ("server", now["server_url"]),
+            ("broker", now["broker_url"]),
             ("training", "paused" if now["paused"] else now["activity"]),
             ("version in force", None if version is None else f"{version['id']} ({version['kind']})"),
             ("turns", now["events"]),
