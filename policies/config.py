@@ -95,7 +95,7 @@ class GuardConfig(_Section):
         0.5, gt=0, description="nats a token on the base's own answers that are a breach"
     )
     leak: float = Field(
-        0.3, gt=0, description="the same under the agent's own system turns, first tokens only"
+        0.25, gt=0, description="the same under the worst of the agent's system turns, first tokens only"
     )
     z: float = Field(2.0, ge=0, description="a worsening must also be so many standard errors from zero")
 

@@ -50,7 +50,7 @@ class ProbeSuite:
         """Score the weights as they are now.
 
         `learned` are the examples whose directions must still hold; `systems` the agent's own system turns,
-        without what was learned: nothing of it may show there.
+        without what was learned: nothing of it may show there. The worst of them counts.
         """
         began = time.monotonic()
         material = self._full if full else self._quick
@@ -60,8 +60,8 @@ class ProbeSuite:
             "kl": scores.kl_to_base(self._model, self._answers),
         }
         if systems:
-            answers = [answer for system in systems for answer in self._under(system)]
-            found["leak"] = scores.kl_to_base(self._model, answers)
+            under = [scores.kl_to_base(self._model, self._under(system)) for system in systems]
+            found["leak"] = max(under, key=lambda items: sum(items.values()) / len(items))
         if learned:
             chosen = spread_over_directions(learned, FOLLOW_ITEMS)
             found["follow"] = scores.follow(
