@@ -12,7 +12,7 @@ from typing import Any
 
 from agent.bus import Peer
 from agent.demo.board import Board
-from agent.demo.scenario import AGENT, Scenario
+from agent.demo.scenario import AGENT, CORRECTIONS, Scenario
 from agent.demo.system import System
 
 
@@ -49,4 +49,5 @@ def _settings(work: Path, seed: int, model: str) -> dict[str, str]:
         "HEEDLOOP_SERVER__MODEL": model,
         "HEEDLOOP_SOURCE__WATCH": json.dumps([str(work / "*.jsonl")]),
         "HEEDLOOP_TRAINING__SEED": str(seed),
+        "HEEDLOOP_TRAINING__START_AFTER_EXAMPLES": str(CORRECTIONS),
     }
