@@ -13,8 +13,8 @@ FIELDS = """direction corrections follow_rate_before follow_rate_after held_out_
 facts_before facts_after nll_before nll_after train_seconds total_seconds requests_sent requests_failed
 replay_share poisoned_detected restored_bit_for_bit seed"""
 MEASURED_ELSEWHERE = {"train_seconds", "total_seconds", "facts"}
-"""By benchmarks/demo.py over several seeds: no test asserts a wall-clock time, and two points of the facts are
-three items of 156, which one seed may miss."""
+"""By benchmarks/demo.py over several seeds: no test asserts a wall-clock time, and two points of the
+facts are three items of 156, which one seed may miss."""
 
 
 @pytest.mark.slow
