@@ -78,6 +78,17 @@ class _KeepingBroker(Broker):  # type: ignore[misc]
         _, session = await super()._initialize_client_session(*connection)
         return _KeepingHandler(self.plugins_manager), session
 
+    async def _publish_retained_messages_for_subscription(
+        self, subscription: tuple[str, int], session: Any
+    ) -> None:
+        """Send retained messages only for a filter of this session.
+
+        amqtt itself also sends a client that connects what every other client has subscribed to.
+        """
+        subscribed = self._subscriptions.get(subscription[0], [])
+        if any(subscriber.client_id == session.client_id for subscriber, _ in subscribed):
+            await super()._publish_retained_messages_for_subscription(subscription, session)
+
 
 def _config(home: Path, port: int) -> dict[str, Any]:
     # With the key "plugins" absent amqtt lets anonymous clients in, and then drops their offline messages.

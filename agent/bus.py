@@ -111,6 +111,7 @@ class Bus:
     async def run(self, handle: Handler) -> NoReturn:
         """Hand every message to `handle`, one after the other, and acknowledge it when that returned.
 
+        `handle` sees the channels of INBOUND alone; anything else is logged, acknowledged and dropped.
         Reconnects with jittered backoff. Raises Unreachable when the broker refuses us at start-up; an
         exception of `handle` goes through, and its message stays unacknowledged.
         """
@@ -161,8 +162,11 @@ class Bus:
 
     async def _read(self, client: aiomqtt.Client, handle: Handler) -> None:
         async for message in client.messages:
-            agent, channel = parse_topic(message.topic.value)
-            await handle(Inbound(agent, channel, _bytes(message)))
+            inbound = _inbound(message)
+            if inbound is None:
+                log.warning("message on a topic that is not read, dropped", topic=message.topic.value)
+            else:
+                await handle(inbound)
             client._client.ack(message.mid, message.qos)
 
     async def _subscribe(self, client: aiomqtt.Client) -> None:
@@ -275,6 +279,18 @@ def _is_refusal(error: aiomqtt.MqttError) -> bool:
         return False
     code = error.rc if isinstance(error.rc, int) else getattr(error.rc, "value", None)
     return code in _REFUSED
+
+
+def _inbound(message: aiomqtt.Message) -> Inbound | None:
+    """Return the message, or None for a topic that is not ours to read.
+
+    The broker decides what it sends: a session may hold subscriptions that this program never made.
+    """
+    try:
+        agent, channel = parse_topic(message.topic.value)
+    except ValueError:
+        return None
+    return Inbound(agent, channel, _bytes(message)) if channel in INBOUND else None
 
 
 def _bytes(message: aiomqtt.Message) -> bytes:

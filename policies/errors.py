@@ -31,6 +31,12 @@ class GuardRefused(HeedloopError):
     exit_code = 3
 
 
+class Interrupted(HeedloopError):
+    """Somebody asked it to stop before it was done."""
+
+    exit_code = 130
+
+
 class Unreachable(HeedloopError, ConnectionError):
     """A broker, server or process that is needed does not answer."""
 

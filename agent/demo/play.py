@@ -14,6 +14,7 @@ from agent.bus import Peer
 from agent.demo.board import Board
 from agent.demo.scenario import AGENT, CORRECTIONS, Scenario
 from agent.demo.system import System
+from policies.errors import Interrupted
 
 
 async def run_demo(entry: Path, home: Path, seed: int, model: str) -> dict[str, Any]:
@@ -36,6 +37,8 @@ async def run_demo(entry: Path, home: Path, seed: int, model: str) -> dict[str, 
                 scenario = Scenario(system, peer, board, seed, work)
                 summary = await scenario.play()
             scenario.draw(folder / "picture.png")
+        except asyncio.CancelledError:
+            raise Interrupted("the demo was interrupted; the system it ran is stopped") from None
         finally:
             await system.stop()
         summary["total_seconds"] = round(time.time() - began, 1)

@@ -7,6 +7,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import aiomqtt
 import pytest
@@ -59,10 +60,10 @@ async def running(
 
 
 @asynccontextmanager
-async def client(broker: BrokerProcess) -> AsyncIterator[aiomqtt.Client]:
+async def client(broker: BrokerProcess, **settings: Any) -> AsyncIterator[aiomqtt.Client]:
     address = parse_url(broker.url)
     async with aiomqtt.Client(
-        address.host, address.port, username=address.username, password=address.password
+        address.host, address.port, username=address.username, password=address.password, **settings
     ) as connected:
         yield connected
 
@@ -129,6 +130,32 @@ async def test_handled_messages_do_not_come_again(each_broker: BrokerProcess, ag
     async with running(Bus(each_broker.url, agent_id, f"s-{agent_id}"), second):
         await send(each_broker, agent_id, b"3")
         assert await second.wait_for(1) == [b"3"]
+
+
+async def test_topics_that_are_not_read_end_nothing(each_broker: BrokerProcess, agent_id: str) -> None:
+    session = f"s-{agent_id}"
+    async with client(each_broker, identifier=session, clean_session=False) as earlier:
+        for foreign in (topic(agent_id, "status"), f"elsewhere/{agent_id}"):
+            await earlier.subscribe(foreign, qos=1)
+    inbox = Inbox(agent_id)
+    async with running(Bus(each_broker.url, agent_id, session), inbox), client(each_broker) as sender:
+        for foreign in (topic(agent_id, "status"), f"elsewhere/{agent_id}"):
+            await sender.publish(foreign, b"not ours", qos=1)
+        await sender.publish(topic(agent_id, "turns"), b"1", qos=1)
+        assert await inbox.wait_for(1) == [b"1"]
+
+
+async def test_retained_message_is_only_for_its_subscriber(each_broker: BrokerProcess, agent_id: str) -> None:
+    """amqtt alone sends it to whoever connects while somebody is subscribed."""
+    status, turns = topic(agent_id, "status"), topic(agent_id, "turns")
+    async with client(each_broker) as watcher, asyncio.timeout(WAIT_S):
+        await watcher.publish(status, b"kept", qos=1, retain=True)
+        await watcher.subscribe(status, qos=1)
+        assert (await anext(watcher.messages)).payload == b"kept"
+        async with client(each_broker) as other:
+            await other.subscribe(turns, qos=1)
+            await other.publish(turns, b"1", qos=1)
+            assert (await anext(other.messages)).payload == b"1"
 
 
 async def test_status_says_offline_however_the_loop_ends(each_broker: BrokerProcess, agent_id: str) -> None:
