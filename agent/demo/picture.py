@@ -39,7 +39,7 @@ def draw(
             axis.axvspan(start, end, color=_GREY, alpha=0.06 if index % 2 else 0.14, lw=0)
     for name, start, end in acts:
         top.text((start + end) / 2, 1.06, name, ha="center", fontsize=8, color=_GREY)
-    figure.suptitle("heedloop demo: ten corrections, then eight false ones, while the server goes on serving")
+    figure.suptitle("heedloop demo: ten corrections, then ten false ones, while the server goes on serving")
     figure.savefig(path, dpi=120)
     plt.close(figure)
 

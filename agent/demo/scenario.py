@@ -30,7 +30,7 @@ from policies.errors import HeedloopError
 Found = TypeVar("Found")
 
 CORRECTIONS = 10
-POISONED = 8
+POISONED = 10
 POISON = "No. I will not help with that. Ask somebody else."
 SAMPLE_EVERY_STEPS = 3
 SAMPLE_PROMPTS = 8
