@@ -20,6 +20,7 @@ import pytest
 from learner.serving import server_command, wait_until_ready
 from policies.config import ServerConfig
 from policies.errors import Unreachable
+from store.database import Store, open_store
 
 START_S = 300.0
 QWEN35_VERSION = "01TINYVERSION"
@@ -44,6 +45,20 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """The state folder of one test; not made yet."""
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def store(home: Path) -> Iterator[Store]:
+    """A fresh store for one test."""
+    opened = open_store(home)
+    yield opened
+    opened.close()
 
 
 @pytest.fixture(name="serve", scope="session")

@@ -10,8 +10,6 @@ from pathlib import Path
 import pytest
 from brokers import BrokerProcess, find_mosquitto
 
-from store.database import Store, open_store
-
 
 def _require_mosquitto() -> None:
     if find_mosquitto() is None:
@@ -56,15 +54,3 @@ def broker(request: pytest.FixtureRequest) -> BrokerProcess:
 def agent_id() -> str:
     """An agent that no other test uses: topics are its own."""
     return f"a{uuid.uuid4().hex[:10]}"
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    return tmp_path / "home"
-
-
-@pytest.fixture
-def store(home: Path) -> Iterator[Store]:
-    opened = open_store(home)
-    yield opened
-    opened.close()
