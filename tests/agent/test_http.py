@@ -14,7 +14,7 @@ from agent import http
 from agent.ingest import Ingest
 from policies.config import Config
 from policies.errors import ConfigError
-from store import steps
+from store import state, steps
 from store.database import Store
 from store.processes import record_process
 
@@ -61,6 +61,10 @@ async def test_ready_only_when_server_learner_and_bus_are(
     assert answer.json() == {"ready": False, "reasons": ["learner is restarting", "bus is waiting"]}
     record_process(store, "learner", "ready", 3)
     bus_state.value = "connected"
+    answer = await client.get("/readyz")
+    assert answer.json()["reasons"] == ["learner is not attached to the live weights yet"]
+    with store.write() as connection:
+        state.put(connection, "learner", {"pid": 3, "ready": True})
     answer = await client.get("/readyz")
     assert (answer.status_code, answer.json()) == (200, {"ready": True, "reasons": []})
 
