@@ -19,14 +19,14 @@ from learner.apollo import Apollo
 from learner.generation import greedy
 from learner.model import trainable
 from learner.objective import batch_losses, log_probs
-from learner.rounding import apply_with_remainder, stochastic_round
+from learner.rounding import apply_with_remainder, noise_key, stochastic_round
 from learner.tokens import Prompt, Row, answer_ids, build_row, end_token, prompt_of
 from policies.config import TrainingConfig
 from policies.errors import InputError
 from policies.example import Example
 
 Write = Callable[[str, Tensor], None]
-"""Takes the name and the new bf16 values of a tensor that changed."""
+"""Takes the name and the new bf16 values of a tensor in which at least one changed."""
 Read = Callable[[str], Tensor]
 """Gives the live values of a tensor."""
 
@@ -79,8 +79,7 @@ class Trainer:
             for name, p in self.parameters.items()
             if keep_remainder
         }
-        device = next(iter(self.parameters.values())).device
-        self._noise = torch.Generator(device).manual_seed(seed)
+        self._seed, self._steps = seed, 0
         self._end = end_token(tokenizer)
         self._rows: dict[str, tuple[Row, ...]] = {}
         self._references: OrderedDict[Row, Tensor] = OrderedDict()
@@ -205,9 +204,11 @@ class Trainer:
         started = time.monotonic()
         changed = 0
         for name, gradient in gradients.tensors.items():
-            live = self._apply(name, self.optimizer.update(name, gradient, learning_rate))
-            write(name, live)
-            changed += live.nbytes
+            if self._apply(name, self.optimizer.update(name, gradient, learning_rate)):
+                live = self.parameters[name].detach().to(torch.bfloat16)
+                write(name, live)
+                changed += live.nbytes
+        self._steps += 1
         return Applied(time.monotonic() - started, changed)
 
     def step(self, rows: Sequence[Row], learning_rate: float, write: Write) -> Gradients:
@@ -225,14 +226,16 @@ class Trainer:
         return gradients
 
     @torch.no_grad()
-    def _apply(self, name: str, update: Tensor) -> Tensor:
-        """Add an update to a parameter; return its new bf16 values."""
+    def _apply(self, name: str, update: Tensor) -> int:
+        """Add an update to a parameter. Returns how many of its bf16 values changed."""
         parameter = self.parameters[name]
         if name in self._remainders:
             return apply_with_remainder(parameter.data, self._remainders[name], update)
-        live = stochastic_round(update.add_(parameter.data), self._noise)
+        key = noise_key(self._seed, name, self._steps)
+        live = stochastic_round(update.add_(parameter.data), key).to(parameter.dtype)
+        changed = int(torch.count_nonzero(live != parameter))
         parameter.copy_(live)
-        return live
+        return changed
 
     @torch.no_grad()
     def reload(self, read: Read) -> None:

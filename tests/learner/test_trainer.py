@@ -100,15 +100,23 @@ def test_a_correction_gives_itself_and_a_twin_with_the_answer_of_the_base(smollm
 def test_a_step_changes_all_layers_and_no_embedding(tiny):
     ends = [tiny.model.get_input_embeddings().weight, tiny.model.get_output_embeddings().weight]
     before, before_ends = snapshot(tiny), [end.clone() for end in ends]
-    written = step(tiny, batch(tiny))
+    written = step(tiny, batch(tiny), rate=0.1)
     changed = {n for n, p in tiny.parameters.items() if not torch.equal(p, before[n])}
-    assert changed <= set(written) == set(tiny.parameters)
+    assert changed == set(written) == set(tiny.parameters)
     assert {"proj", "norm", "A_log", "dt_bias", "conv1d"} == {
         part
         for part in ("proj", "norm", "A_log", "dt_bias", "conv1d", "embed")
         if any(part in n for n in changed)
     }
     assert all(torch.equal(a, b) for a, b in zip(ends, before_ends, strict=True))
+
+
+def test_only_tensors_that_changed_are_written(tiny):
+    before = snapshot(tiny)
+    written = step(tiny, batch(tiny), rate=1e-5)
+    changed = {n for n, p in tiny.parameters.items() if not torch.equal(p, before[n])}
+    assert set(written) == changed
+    assert 0 < len(changed) < len(tiny.parameters)
 
 
 def test_parameters_hold_exactly_what_was_written(tiny):
