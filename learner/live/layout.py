@@ -7,8 +7,12 @@ one strided copy.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+from learner import kernels
 
 BLOCK = 32
 
@@ -35,7 +39,8 @@ def write_rows(packed: Tensor, rows: int, columns: int, first: int, weight: Tens
         if row or count < BLOCK:
             view[block, row : row + count].copy_(piece)
         else:
-            view[block : block + count // BLOCK].copy_(piece.view(-1, BLOCK, columns // 2))
+            blocks = packed.view(torch.int32).view(-1, columns // 2, BLOCK)[block : block + count // BLOCK]
+            kernels.pack(_words(piece), _words(blocks))
         done += count
 
 
@@ -45,6 +50,10 @@ def read_rows(packed: Tensor, rows: int, columns: int, first: int, count: int) -
     whole = pairs(packed, rows, columns)[low:high].contiguous().view(-1, columns // 2)
     start = first - low * BLOCK
     return whole[start : start + count].view(packed.dtype)
+
+
+def _words(tensor: Tensor) -> NDArray[np.uint32]:
+    return tensor.numpy().view(np.uint32)
 
 
 def _spans(first: int, count: int) -> list[tuple[int, int, int]]:
