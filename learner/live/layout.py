@@ -12,8 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from learner import kernels
-
 BLOCK = 32
 
 
@@ -40,7 +38,7 @@ def write_rows(packed: Tensor, rows: int, columns: int, first: int, weight: Tens
             view[block, row : row + count].copy_(piece)
         else:
             blocks = packed.view(torch.int32).view(-1, columns // 2, BLOCK)[block : block + count // BLOCK]
-            kernels.pack(_words(piece), _words(blocks))
+            _pack(piece, blocks)
         done += count
 
 
@@ -50,6 +48,14 @@ def read_rows(packed: Tensor, rows: int, columns: int, first: int, count: int) -
     whole = pairs(packed, rows, columns)[low:high].contiguous().view(-1, columns // 2)
     start = first - low * BLOCK
     return whole[start : start + count].view(packed.dtype)
+
+
+def _pack(pairs: Tensor, packed: Tensor) -> None:
+    # Imported late: a vLLM worker, while it starts, looks into all modules, and chokes on numba's (0.32.0,
+    # vllm/triton_utils/dispatcher.py).
+    from learner import kernels
+
+    kernels.pack(_words(pairs), _words(packed))
 
 
 def _words(tensor: Tensor) -> NDArray[np.uint32]:
