@@ -22,14 +22,18 @@ _TIMEOUT_S = 120.0
 
 @dataclass
 class Seen:
-    """What clients saw in one stretch of time. Times in seconds."""
+    """What clients saw in one stretch of time. Times in seconds.
+
+    `likely`: mean log-probability of the answer to the n-th prompt, where that was asked for.
+    """
 
     seconds: float = 0.0
+    asked: int = 0
     failed: int = 0
     tokens: int = 0
     first: list[float] = field(default_factory=list)
     gaps: list[float] = field(default_factory=list)
-    log_probs: list[float] = field(default_factory=list)
+    likely: dict[int, float] = field(default_factory=dict)
     invalid: int = 0
 
     def add(self, other: Seen) -> None:
@@ -40,7 +44,6 @@ class Seen:
         self.invalid += other.invalid
         self.first += other.first
         self.gaps += other.gaps
-        self.log_probs += other.log_probs
 
     def summary(self) -> dict[str, float]:
         """Return rates and percentiles (ms)."""
@@ -85,6 +88,8 @@ async def open_loop(url: str, per_second: float, seconds: float, seed: int) -> S
 async def _ask(
     client: httpx.AsyncClient, url: str, drawn: random.Random, seen: Seen, log_probs: bool
 ) -> None:
+    number, found = seen.asked, list[float]()
+    seen.asked += 1
     body: dict[str, Any] = {"model": NAME, "prompt": drawn.choices(_TOKENS, k=_PROMPT), "stream": True}
     body |= {"max_tokens": _ANSWER, "temperature": 0, "ignore_eos": True}
     if log_probs:
@@ -100,20 +105,21 @@ async def _ask(
                 (seen.first if last == began else seen.gaps).append(now - last)
                 last = now
                 seen.tokens += 1
-                _read(line, seen, log_probs)
+                if log_probs:
+                    found += _read(line, seen)
     except (httpx.HTTPError, json.JSONDecodeError):
         seen.failed += 1
+    if len(found) == _ANSWER:
+        seen.likely[number] = sum(found) / len(found)
 
 
-def _read(line: str, seen: Seen, log_probs: bool) -> None:
-    if not log_probs:
-        return
+def _read(line: str, seen: Seen) -> list[float]:
     choice = json.loads(line[len("data: ") :])["choices"][0]
-    seen.log_probs += [value for value in choice["logprobs"]["token_logprobs"] if value is not None]
     try:
         choice["text"].encode("utf-8")
     except UnicodeEncodeError:
         seen.invalid += 1
+    return [value for value in choice["logprobs"]["token_logprobs"] if value is not None]
 
 
 def _client() -> httpx.AsyncClient:

@@ -17,19 +17,22 @@ _FROZEN_S, _WRITTEN_S = 10.0, 50.0
 async def run(
     server: Server, writer: WriterProcess, seconds: float, say: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Return failures, growth, and the mean log-probability beside that of frozen weights.
+    """Return failures, growth, and how much less likely answers are than with frozen weights.
 
-    The bytes written are those that are served already, so the same prompts must get answers as likely.
+    The bytes written are those that are served already, so the same prompts must get answers as likely;
+    what frozen weights differ by when asked twice (other requests in the batch) is the noise.
     """
-    parts = max(2, round(seconds / (_FROZEN_S + _WRITTEN_S)))
+    parts = max(2, round(seconds / (2 * _FROZEN_S + _WRITTEN_S)))
     await closed_loop(server.url, CLIENTS, _FROZEN_S, 0)
     before = resident_bytes(server.pid)
-    written, frozen, steps = [], [], 0
+    written, differences, noise, steps = [], [], [], 0
     for number in range(parts):
-        frozen.append(await closed_loop(server.url, CLIENTS, _FROZEN_S, number, log_probs=True))
+        one, other = [await closed_loop(server.url, CLIENTS, _FROZEN_S, number, True) for _ in range(2)]
         writer.start("rewrite")
-        written.append(await closed_loop(server.url, CLIENTS, _WRITTEN_S, number, log_probs=True))
+        written.append(await closed_loop(server.url, CLIENTS, _WRITTEN_S, number, True))
         steps += writer.stop()["steps"]
+        differences += _differences(written[-1], one)
+        noise += _differences(other, one)
         say(f"soak part {number + 1} of {parts}")
     return {
         "writes": steps,
@@ -37,15 +40,16 @@ async def run(
         "invalid_text": sum(seen.invalid for seen in written),
         "requests": sum(len(seen.first) for seen in written),
         "memory_growth": round(resident_bytes(server.pid) / before - 1, 4),
-        "log_prob": {"written": _mean(written), "frozen": _mean(frozen), "noise": _noise(frozen)},
+        "log_prob_difference": {"written": _mean(differences), "frozen_twice": _mean(noise)},
     }
 
 
-def _mean(parts: list[Seen]) -> float:
-    return round(fmean(value for seen in parts for value in seen.log_probs), 4)
+def _differences(one: Seen, other: Seen) -> list[float]:
+    """Log-probability of the answers to the same prompts, one less the other."""
+    return [one.likely[number] - other.likely[number] for number in one.likely.keys() & other.likely.keys()]
 
 
-def _noise(parts: list[Seen]) -> float:
-    """Standard error of a mean over the parts."""
-    means = [fmean(seen.log_probs) for seen in parts]
-    return round(stdev(means) / len(means) ** 0.5, 4)
+def _mean(values: list[float]) -> dict[str, float]:
+    """Mean, its standard error, and of how many."""
+    error = stdev(values) / len(values) ** 0.5
+    return {"mean": round(fmean(values), 5), "standard_error": round(error, 5), "n": len(values)}
