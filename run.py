@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from agent.verbs import logs, orders, output, past, present, setup
+from agent.verbs import labels, logs, orders, output, past, present, setup
 from policies.config import Config
 from policies.errors import HeedloopError
 from store.home import home_of
@@ -23,17 +23,18 @@ app = typer.Typer(
 )
 config_commands = typer.Typer(no_args_is_help=True, help="Look at the configuration.")
 app.add_typer(config_commands, name="config")
+app.add_typer(labels.commands, name="labels")
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="TOML file; absent: ./heedloop.toml")]
 Model = Annotated[str | None, typer.Option(help="`smollm2`, a folder, or a Hugging Face name")]
-Watch = Annotated[list[str] | None, typer.Option(help="JSONL files or globs to follow")]
+Watch = Annotated[list[str] | None, typer.Option(help="logs to follow: files, folders or globs")]
+Seed = Annotated[int, typer.Option(help="draws the corrections")]
 Text = Annotated[str | None, typer.Option()]
 
 
 def _load(file: Path | None = None, **overrides: Any) -> Config:
-    given = {key.replace("__", "."): value for key, value in overrides.items() if value not in (None, ())}
-    return load_config(file, given)
+    return load_config(file, {k.replace("__", "."): v for k, v in overrides.items() if v not in (None, ())})
 
 
 @app.command()
@@ -49,9 +50,7 @@ def up(config: ConfigFile = None, model: Model = None, watch: Watch = None) -> N
 
 
 @app.command()
-def demo(
-    seed: Annotated[int, typer.Option(help="draws the corrections")] = 0, model: Model = "smollm2"
-) -> None:
+def demo(seed: Seed = 0, model: Model = "smollm2") -> None:
     """See it learn: ten corrections, a live server that starts to heed, poison that is caught and undone."""
     from agent.demo.play import run_demo
 
@@ -79,7 +78,7 @@ def ingest(
 @app.command()
 def label(file: Annotated[Path, typer.Argument(help='rows of {"id", "messages"}, or - for stdin')]) -> None:
     """Label rows of messages: one JSON line for each (row, decision, direction)."""
-    logs.show_labels(file)
+    logs.show_labels(_load(), file)
 
 
 @app.command()
@@ -119,9 +118,11 @@ def rollback(to: Text = None, json: Json = False) -> None:
 
 
 @app.command()
-def doctor(config: ConfigFile = None, json: Json = False) -> None:
-    """Say in plain words what is there, what is missing, and what to do."""
-    setup.show_findings(_load(config), json=json)
+def doctor(config: ConfigFile = None, model: Model = None, json: Json = False) -> None:
+    """Say what is there and what is missing; with --model: prove in a live server that it can be learned."""
+    from learner.proof import prove
+
+    setup.show_doctor(_load(config, server__model=model), prove if model else None, json=json)
 
 
 @config_commands.command("show")

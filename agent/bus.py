@@ -1,9 +1,9 @@
-"""The MQTT bus. The only module that speaks MQTT.
+"""The MQTT bus: the session of the loop. (`agent.publish` is what agents send with.)
 
 The library is `aiomqtt`: asyncio-mqtt under its present name, given by its own authors; the package of the
 old name no longer works with current paho-mqtt. aiomqtt acknowledges a message when it arrives, so a process
-killed before its commit would lose it. Here paho's manual acknowledgement is used beneath it: a message is
-acknowledged after its handler returned, and the broker sends every other one again.
+killed before its commit would lose it. Here paho's manual acknowledgement is used beneath it: messages are
+acknowledged after their handler returned, and the broker sends every other one again.
 """
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ import contextlib
 import json
 import random
 import ssl
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from types import TracebackType
-from typing import Any, Literal, NamedTuple, NoReturn
-from urllib.parse import unquote, urlsplit
+from typing import Any, Literal, NoReturn
 
 import aiomqtt
 import structlog
 from aiomqtt.exceptions import MqttConnectError
 
-from policies.errors import ConfigError, Unreachable
+from agent.address import Address, parse_url
+from agent.inbound import Inbound
+from policies.errors import Unreachable
 from policies.messages import StatusPayload
 from policies.topics import INBOUND, PREFIX, Channel, parse_topic, topic
 from store.clock import now_ms, rfc3339
@@ -34,52 +35,15 @@ PUBLISH_TIMEOUT_S = 5.0
 GOODBYE_TIMEOUT_S = 1.0
 _BACKOFF_S = (0.25, 15.0)
 _QOS = 1
+_BATCH = 256
+"""Messages that one call of the handler may get. The broker's window of unacknowledged ones binds first."""
+_BATCH_BYTES = 4_000_000
 _REFUSED = (4, 5, 134, 135)
 """CONNACK codes of MQTT 3.1.1 and 5 for bad credentials and for a client that is not authorised."""
 
 
-class Inbound(NamedTuple):
-    """One message from the bus, not yet acknowledged."""
-
-    agent: str
-    channel: str
-    payload: bytes
-
-
-Handler = Callable[[Inbound], Awaitable[None]]
+Handler = Callable[[Sequence[Inbound]], Awaitable[None]]
 State = Literal["connecting", "connected", "waiting"]
-
-
-class Address(NamedTuple):
-    """Where the broker is, and who we are there."""
-
-    host: str
-    port: int
-    username: str | None
-    password: str | None
-    tls: bool
-
-    @property
-    def shown(self) -> str:
-        """Return the address without the password, for messages to people."""
-        return f"{'mqtts' if self.tls else 'mqtt'}://{self.host}:{self.port}"
-
-
-def parse_url(url: str) -> Address:
-    """Read `mqtt://user:password@host:port`, or `mqtts://`. Raises ConfigError, never with the password."""
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError as error:
-        raise ConfigError(f"bus.url cannot be read ({error}): write mqtt://user:password@host:port") from None
-    if parts.scheme not in ("mqtt", "mqtts") or not host:
-        raise ConfigError(
-            f"bus.url with scheme {parts.scheme!r} and host {host!r}: write mqtt://user:password@host:port"
-        )
-    tls = parts.scheme == "mqtts"
-    username = None if parts.username is None else unquote(parts.username)
-    password = None if parts.password is None else unquote(parts.password)
-    return Address(host, port or (8883 if tls else 1883), username, password, tls)
 
 
 class Bus:
@@ -109,17 +73,19 @@ class Bus:
         await self._connected.wait()
 
     async def run(self, handle: Handler) -> NoReturn:
-        """Hand every message to `handle`, one after the other, and acknowledge it when that returned.
+        """Hand all messages that came to `handle`, in their order, and acknowledge them when it returned.
 
         `handle` sees the channels of INBOUND alone; anything else is logged, acknowledged and dropped.
         Reconnects with jittered backoff. Raises Unreachable when the broker refuses us at start-up; an
-        exception of `handle` goes through, and its message stays unacknowledged.
+        exception of `handle` goes through, and its messages stay unacknowledged.
         """
         delay = _BACKOFF_S[0]
         while True:
             try:
                 await self._session(handle)
             except aiomqtt.MqttError as error:
+                if _cancelled():  # the goodbye failed: that must not bring a cancelled task back to life
+                    raise asyncio.CancelledError from error
                 self._raise_if_refused(error)
                 if self.state == "connected":
                     delay = _BACKOFF_S[0]
@@ -161,13 +127,14 @@ class Bus:
             )
 
     async def _read(self, client: aiomqtt.Client, handle: Handler) -> None:
-        async for message in client.messages:
-            inbound = _inbound(message)
-            if inbound is None:
-                log.warning("message on a topic that is not read, dropped", topic=message.topic.value)
-            else:
-                await handle(inbound)
-            client._client.ack(message.mid, message.qos)
+        async for first in client.messages:
+            messages = [first, *_waiting(client, len(first.payload))]
+            inbound = [_inbound(message) for message in messages]
+            ours = [one for one in inbound if one is not None]
+            if ours:
+                await handle(ours)
+            for message in messages:
+                client._client.ack(message.mid, message.qos)
 
     async def _subscribe(self, client: aiomqtt.Client) -> None:
         codes = await client.subscribe([(f"{PREFIX}/+/{channel}", _QOS) for channel in INBOUND])
@@ -191,7 +158,7 @@ class Bus:
             raise _explained(self.address, error) from error
 
     def _wait_state(self, error: aiomqtt.MqttError) -> None:
-        if self.state != "waiting" or self.detail != str(error):
+        if self.detail != str(error):
             log.warning("bus not connected, trying again", broker=self.address.shown, error=str(error))
         self.state, self.detail = "waiting", str(error)
 
@@ -286,11 +253,28 @@ def _inbound(message: aiomqtt.Message) -> Inbound | None:
 
     The broker decides what it sends: a session may hold subscriptions that this program never made.
     """
-    try:
+    with contextlib.suppress(ValueError):
         agent, channel = parse_topic(message.topic.value)
-    except ValueError:
-        return None
-    return Inbound(agent, channel, _bytes(message)) if channel in INBOUND else None
+        if channel in INBOUND:
+            return Inbound(agent, channel, _bytes(message))
+    log.warning("message on a topic that is not read, dropped", topic=message.topic.value)
+    return None
+
+
+def _waiting(client: aiomqtt.Client, size: int) -> Iterator[aiomqtt.Message]:
+    """Yield the messages that are here already, up to a batch; `size` is what the batch has before."""
+    queue = client._queue  # its own iterator makes a task for each message
+    for _ in range(min(queue.qsize(), _BATCH - 1)):
+        if size > _BATCH_BYTES:
+            return
+        message = queue.get_nowait()
+        size += len(message.payload)
+        yield message
+
+
+def _cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _bytes(message: aiomqtt.Message) -> bytes:

@@ -32,6 +32,7 @@ _CHECKS: tuple[Check, ...] = (
     services.broker,
     services.ports,
     services.server,
+    services.prefix_cache,
 )
 
 
@@ -42,5 +43,5 @@ def examine(config: Config) -> list[Finding]:
 
 
 def exit_code(findings: Sequence[Finding]) -> int:
-    """Return 1 when something is missing that heedloop cannot run without, else 0."""
-    return int(any(finding.verdict == "missing" for finding in findings))
+    """Return 1 when something is missing that heedloop cannot run without or a proof failed, else 0."""
+    return int(any(finding.verdict in ("missing", "failed") for finding in findings))

@@ -7,39 +7,41 @@ the examples, and the label events for the bus. No asyncio here: the command lin
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from itertools import groupby
 from typing import Any, Literal
 
-from agent.conversations import Conversation, Conversations
-from agent.formats import parse_line
-from agent.reading import default_labellers
-from agent.sources.jsonl import Chunk
+import structlog
+
+from agent.conversations import Conversations
+from agent.inbound import Inbound
+from agent.judging import Judging, touched
+from agent.second_opinions import SecondOpinions
+from agent.sources.piece import Piece
 from policies.config import Config
 from policies.constraints import Detect
-from policies.decision import DecisionPoint
 from policies.errors import InputError
-from policies.labelling import Case, Judgement, cases, judge
-from policies.messages import CorrectionPayload, LabelEvent
-from policies.pairs import correction_example, general_example
+from policies.label import Label
+from policies.labelling import Calibration, Case
+from policies.messages import AlertEvent, CorrectionPayload
 from policies.parsing import Rejected, decode, parse_command, parse_correction, parse_turns
 from policies.parsing import rejected as reject
 from policies.turn import Turn
-from policies.window import recent
-from store import commands, corrections, dead_letters, decisions, events, examples, labels, offsets, outbox
-from store.clock import new_id, now_ms, rfc3339
+from store import calibrations, commands, corrections, counters, dead_letters, events, offsets, outbox
+from store.clock import now_ms, rfc3339
 from store.database import Store
-from store.wakeup import notify
+from store.wakeup import Process, notify
+
+log = structlog.get_logger(__name__)
 
 _TURN_HAS_NOT_COME = "the turn it corrects has not come; it is applied when it comes"
 _ID_IS_TAKEN = "another turn has this event_id already"
-_CHARACTERS_PER_TOKEN = 8
-"""Generous: the learner cuts by tokens; this only keeps examples from repeating megabytes of log."""
 
 Outcome = Literal["applied", "waiting", "rejected", "duplicate"]
 """What became of a correction or command; `waiting`: for its turn, or for the learner."""
+Payload = bytes | dict[str, Any]
 
 
 class Ingest:
@@ -47,86 +49,156 @@ class Ingest:
 
     def __init__(self, store: Store, config: Config, detect: Detect | None) -> None:
         self._store = store
-        self._config = config
         self._detect = detect
         self._conversations = Conversations()
-        self._labellers = default_labellers(detect)
+        self._judging = Judging(config, detect)
+        self._woken: set[Process] = set()
 
-    def turns(self, agent: str, payload: bytes | dict[str, Any], source: str) -> None:
+    def messages(self, batch: Sequence[Inbound], source: str) -> None:
+        """Keep a batch of messages in one transaction.
+
+        Where one of them makes it fail, each gets its own, and the one at fault becomes a dead letter.
+        """
+        try:
+            with self._writing() as connection:
+                self._keep_messages(connection, batch, source)
+        except (sqlite3.Error, OSError):  # the machine's fault, not a message's: they stay unacknowledged
+            raise
+        except Exception as error:
+            if len(batch) > 1:
+                for message in batch:
+                    self.messages([message], source)
+                return
+            log.exception("message cannot be processed, kept as a dead letter", channel=batch[0].channel)
+            letter = reject(batch[0].channel, f"cannot be processed: {error!r}", batch[0].payload)
+            self.keep(batch[0].agent, [], [letter], source)
+
+    def turns(self, agent: str, payload: Payload, source: str) -> None:
         """Keep one turn, or `{"conversation_id", "turns": [...]}`; a bad record becomes a dead letter."""
-        turns, bad = self._read_turns(payload, "message")
+        turns, bad = _read_turns(payload)
         self.keep(agent, turns, bad, source)
 
     def keep(self, agent: str, turns: Sequence[Turn], bad: Sequence[Rejected], source: str) -> list[Turn]:
         """Keep turns that are parsed already, and what could not be parsed. Returns the new turns."""
         with self._writing() as connection:
             self._bury(connection, source, bad)
-            return self._keep_turns(connection, agent, turns, source)
+            return self._keep_turns(connection, [(agent, turns)], source)
 
-    def log_lines(self, agent: str, chunk: Chunk) -> None:
-        """Keep the turns of some lines of a log, together with the place behind them."""
-        turns: list[Turn] = []
-        bad: list[Rejected] = []
-        for line in chunk.lines:
-            if line.content.strip() or line.too_long:
-                parsed = parse_line(line, f"from byte {chunk.begin}", now_ms())
-                turns += parsed.turns
-                bad += [replace(one, size=line.size) if line.too_long else one for one in parsed.rejected]
-        source = f"jsonl:{chunk.place.path}"
-        with self._writing() as connection:
-            self._bury(connection, source, bad)
-            self._keep_turns(connection, agent, turns, source)
-            offsets.put(connection, chunk.place)
+    def piece(self, agent: str, piece: Piece) -> None:
+        """Keep what was read of a log, together with the place behind it."""
+        source = f"log:{piece.offset.path}"
+        try:
+            with self._writing() as connection:
+                self._keep_piece(connection, piece, source)
+                self._keep_turns(connection, [(agent, piece.turns)], source)
+        except (sqlite3.Error, OSError):
+            raise
+        except Exception:  # a turn that labelling was not made for: the others go through, then the place
+            for turn in piece.turns:
+                self._keep_alone(agent, turn, source)
+            with self._writing() as connection:
+                self._keep_piece(connection, piece, source)
 
-    def correction(self, agent: str, payload: bytes | dict[str, Any], source: str) -> Outcome:
+    def correction(self, agent: str, payload: Payload, source: str) -> Outcome:
         """Keep one correction and apply it; one whose turn has not come waits for it."""
-        try:
-            correction = parse_correction(_decoded(payload), now_ms())
-        except InputError as error:
-            self.keep(agent, [], [reject("correction", str(error), payload)], source)
-            return "rejected"
         with self._writing() as connection:
-            if not corrections.insert(connection, agent, correction):
-                return "duplicate"
-            turn = events.get(connection, correction.turn_event_id)
-            if turn is None:
-                letter = reject("correction", _TURN_HAS_NOT_COME, correction.model_dump(mode="json"))
-                self._bury(connection, source, [letter])
-                return "waiting"
-            if not self._settle(connection, turn, source):
-                return "rejected"
-            conversation = self._conversations.get(connection, turn.conversation_id)
-            self._judge(connection, conversation, conversation.turns.index(turn), only=turn.event_id)
-            return "applied"
+            return self._correction(connection, agent, payload, source)
 
-    def command(self, agent: str, payload: bytes | dict[str, Any], source: str) -> Outcome:
+    def command(self, agent: str, payload: Payload, source: str) -> Outcome:
         """Keep one command for the learner."""
-        try:
-            command = parse_command(_decoded(payload), now_ms())
-        except InputError as error:
-            self.keep(agent, [], [reject("command", str(error), payload)], source)
-            return "rejected"
         with self._writing() as connection:
-            return "waiting" if commands.insert(connection, agent, command) else "duplicate"
+            return self._command(connection, agent, payload, source)
+
+    @property
+    def second_opinions(self) -> SecondOpinions:
+        """Decisions that wait for a labeller that needs I/O."""
+        return self._judging.second_opinions
+
+    def case(self, decision_id: str) -> Case | None:
+        """Return the case of a decision as it stands now, for a labeller that needs I/O."""
+        with self._writing() as connection:
+            turn = events.get(connection, decision_id.rpartition("#")[0])
+            if turn is None:
+                return None
+            conversation = self._conversations.get(connection, turn.conversation_id)
+            return self._judging.case(connection, conversation, decision_id)
+
+    def add_votes(self, case: Case, labeller: str, votes: Sequence[Label]) -> None:
+        """Keep what a labeller that needs I/O says of a decision, and judge the decision again."""
+        with self._writing() as connection:
+            conversation = self._conversations.get(connection, case.decision.conversation_id)
+            self._woken |= self._judging.add_votes(
+                connection, conversation, case.decision.id, labeller, votes
+            )
+
+    def label_again(self, conversation_id: str, slow: Sequence[str]) -> None:
+        """Judge all decisions of a conversation again, and put them down for the `slow` labellers."""
+        with self._writing() as connection:
+            conversation = self._conversations.get(connection, conversation_id)
+            self._woken |= self._judging.again(connection, conversation, slow)
+
+    def believe(self, calibration: Calibration) -> None:
+        """Keep how far a labeller is to be believed from now on."""
+        with self._writing() as connection:
+            calibrations.put(connection, calibration)
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        """Run one write transaction, then wake those who look at what it wrote."""
+        """Run one write transaction, then wake those who have something to do."""
+        self._woken.clear()
         try:
             with self._store.write() as connection:
+                self._conversations.begin(connection)
                 yield connection
         except BaseException:
             self._conversations.forget()
             raise
-        notify(self._store.path.parent, "learner")
-        notify(self._store.path.parent, "loop")
+        for process in self._woken:
+            notify(self._store.path.parent, process)
 
-    def _read_turns(self, payload: bytes | dict[str, Any], place: str) -> tuple[list[Turn], list[Rejected]]:
+    def _keep_messages(self, connection: sqlite3.Connection, batch: Sequence[Inbound], source: str) -> None:
+        """Keep messages in their order; turns that come one after the other are judged together."""
+        for channel, group in groupby(batch, key=lambda message: message.channel):
+            if channel == "turns":
+                read = [(message.agent, _read_turns(message.payload)) for message in group]
+                self._bury(connection, source, (one for _, (_, bad) in read for one in bad))
+                self._keep_turns(connection, [(agent, turns) for agent, (turns, _) in read], source)
+                continue
+            take = self._correction if channel == "corrections" else self._command
+            for message in group:
+                take(connection, message.agent, message.payload, source)
+
+    def _correction(
+        self, connection: sqlite3.Connection, agent: str, payload: Payload, source: str
+    ) -> Outcome:
         try:
-            turns, bad = parse_turns(_decoded(payload), now_ms(), place)
+            correction = parse_correction(_decoded(payload), now_ms())
         except InputError as error:
-            return [], [reject(place, str(error), payload)]
-        return turns, [reject(place, one.reason, payload) if one.place == place else one for one in bad]
+            self._bury(connection, source, [reject("correction", str(error), payload)])
+            return "rejected"
+        if not corrections.insert(connection, agent, correction):
+            return "duplicate"
+        turn = events.get(connection, correction.turn_event_id)
+        if turn is None:
+            letter = reject("correction", _TURN_HAS_NOT_COME, correction.model_dump(mode="json"))
+            self._bury(connection, source, [letter])
+            return "waiting"
+        if not self._settle(connection, turn, source):
+            return "rejected"
+        conversation = self._conversations.get(connection, turn.conversation_id)
+        self._woken |= self._judging.judge(connection, conversation, [conversation.turns.index(turn)])
+        return "applied"
+
+    def _command(self, connection: sqlite3.Connection, agent: str, payload: Payload, source: str) -> Outcome:
+        try:
+            command = parse_command(_decoded(payload), now_ms())
+        except InputError as error:
+            self._bury(connection, source, [reject("command", str(error), payload)])
+            return "rejected"
+        if not commands.insert(connection, agent, command):
+            return "duplicate"
+        self._woken.add("learner")
+        return "waiting"
 
     def _bury(self, connection: sqlite3.Connection, source: str, bad: Iterable[Rejected]) -> None:
         for record in bad:
@@ -134,20 +206,48 @@ class Ingest:
                 connection, f"{source} ({record.place})", record.reason, record.payload, record.size
             )
 
+    def _keep_piece(self, connection: sqlite3.Connection, piece: Piece, source: str) -> None:
+        self._bury(connection, source, piece.rejected)
+        for name, amount in piece.counts.items():
+            counters.add(connection, name, amount)
+        if piece.alert is not None:
+            log.warning(piece.alert)
+            outbox.put(connection, AlertEvent(ts=rfc3339(now_ms()), message=piece.alert))
+            self._woken.add("loop")
+        offsets.put(connection, piece.offset)
+
+    def _keep_alone(self, agent: str, turn: Turn, source: str) -> None:
+        """Keep one turn; one that cannot be processed becomes a dead letter."""
+        try:
+            self.keep(agent, [turn], [], source)
+        except (sqlite3.Error, OSError):
+            raise
+        except Exception as error:
+            log.exception("turn cannot be processed, kept as a dead letter", source=source)
+            letter = reject("turn", f"cannot be processed: {error!r}", turn.model_dump(mode="json"))
+            self.keep(agent, [], [letter], source)
+
     def _keep_turns(
-        self, connection: sqlite3.Connection, agent: str, turns: Sequence[Turn], source: str
+        self,
+        connection: sqlite3.Connection,
+        groups: Iterable[tuple[str, Sequence[Turn]]],
+        source: str,
     ) -> list[Turn]:
-        new = events.insert(connection, agent, turns, source)
-        for turn in events.conflicting(connection, turns):
-            self._bury(connection, source, [reject("turn", _ID_IS_TAKEN, turn.model_dump(mode="json"))])
+        """Keep turns by agent, and judge what they bear on. Returns the new ones."""
+        arrived = ((agent, turn) for agent, turns in groups for turn in turns)
+        new, known = events.insert_all(connection, arrived, source)
+        self._bury(connection, source, map(_taken, events.conflicting(connection, known)))
+        corrected = corrections.turns_with_any(connection, (turn.event_id for turn in new))
         for turn in new:
-            self._settle(connection, turn, source)
-        ordered = sorted(new, key=lambda turn: turn.conversation_id)
-        for conversation_id, group in groupby(ordered, key=lambda turn: turn.conversation_id):
+            if turn.event_id in corrected:
+                self._settle(connection, turn, source)
+        counts = Counter(turn.conversation_id for turn in new)
+        for conversation_id, count in counts.items():
             conversation = self._conversations.get(connection, conversation_id)
-            start = _open_from(conversation.turns, len(conversation.turns) - len(list(group)))
-            conversation.settle(start, self._detect)
-            self._judge(connection, conversation, start)
+            places = touched(conversation.turns, len(conversation.turns) - count)
+            conversation.settle(_open_from(conversation.turns, len(conversation.turns) - count), self._detect)
+            self._woken |= self._judging.judge(connection, conversation, places)
+            self._woken |= self._judging.accept(connection, conversation, len(conversation.turns) - count)
         return new
 
     def _settle(self, connection: sqlite3.Connection, turn: Turn, source: str) -> bool:
@@ -164,64 +264,18 @@ class Ingest:
                 self._bury(connection, source, [reject("correction", reason, correction.model_dump())])
         return accepted
 
-    def _judge(
-        self, connection: sqlite3.Connection, conversation: Conversation, start: int, only: str | None = None
-    ) -> None:
-        """Label the decision points of one conversation from a place on, and keep what that changes.
 
-        With `only`, the event id of the turn at `start`, nothing behind that turn is looked at again.
-        """
-        turns = conversation.turns
-        said = {
-            turn.event_id: corrections.of_turn(connection, turn.event_id, ("applied",))
-            for turn in (turns[start:] if only is None else turns[start : start + 1])
-            if turn.role == "assistant"
-        }
-        known = conversation.known if conversation.known[0] <= start else None
-        for case in cases(turns, said, start=start, detect=self._detect, known=known):
-            if only is not None and case.decision.turn.event_id != only:
-                break
-            self._keep_judgement(connection, case, judge(case, self._labellers))
+def _read_turns(payload: Payload) -> tuple[list[Turn], list[Rejected]]:
+    place = "message"
+    try:
+        turns, bad = parse_turns(_decoded(payload), now_ms(), place)
+    except InputError as error:
+        return [], [reject(place, str(error), payload)]
+    return turns, [reject(place, one.reason, payload) if one.place == place else one for one in bad]
 
-    def _keep_judgement(self, connection: sqlite3.Connection, case: Case, judgement: Judgement) -> None:
-        decisions.insert(connection, case.decision)
-        decisions.insert_directions(connection, case.decision.id, judgement.stated)
-        changed = labels.replace(connection, case.decision.id, judgement.labels)
-        for label in changed:
-            if label.verdict != "unknown":
-                outbox.put(
-                    connection,
-                    LabelEvent(
-                        ts=rfc3339(now_ms()), **label.model_dump(exclude={"direction_id", "evidence"})
-                    ),
-                )
-        if changed:
-            self._keep_example(connection, case, judgement)
 
-    def _keep_example(self, connection: sqlite3.Connection, case: Case, judgement: Judgement) -> None:
-        decision = self._shortened(case.decision)
-        example = correction_example(
-            new_id(),
-            decision,
-            judgement.labels,
-            correction=case.corrections[-1] if case.corrections else None,
-            stated=judgement.stated,
-            train_above=self._config.labels.train_above,
-            detect=self._detect,
-        )
-        if example is not None:
-            quota = self._config.training.uses_per_example
-            examples.upsert_correction_example(connection, example, quota)
-            return
-        examples.withdraw(connection, decision.id, "correction")
-        ordinary = general_example(new_id(), decision, judgement.labels)
-        if ordinary is not None:
-            examples.add_general_example(connection, ordinary)
-        else:
-            examples.withdraw(connection, decision.id, "general")
-
-    def _shortened(self, decision: DecisionPoint) -> DecisionPoint:
-        return recent(decision, self._config.training.max_context_tokens * _CHARACTERS_PER_TOKEN)
+def _taken(turn: Turn) -> Rejected:
+    return reject("turn", _ID_IS_TAKEN, turn.model_dump(mode="json"))
 
 
 def _decoded(payload: bytes | dict[str, Any]) -> object:

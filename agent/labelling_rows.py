@@ -5,26 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from agent.reading import default_labellers
+from agent.bench import Bench, plain_bench
 from policies.constraints import Detect
 from policies.errors import InputError
-from policies.labelling import cases, judge
+from policies.labelling import cases
 from policies.parsing import Rejected, decode, parse_turns, rejected
 
 
 def label_line(
-    line: bytes, place: str, now_ms: int, detect: Detect | None
+    line: bytes, place: str, now_ms: int, detect: Detect | None, bench: Bench | None = None
 ) -> tuple[list[dict[str, Any]], list[Rejected]]:
     """Label one line of JSON; see `label_row`."""
     try:
         row = decode(line)
     except InputError as error:
         return [], [rejected(place, str(error), line)]
-    return label_row(row, place, now_ms, detect)
+    return label_row(row, place, now_ms, detect, bench)
 
 
 def label_row(
-    row: object, place: str, now_ms: int, detect: Detect | None
+    row: object, place: str, now_ms: int, detect: Detect | None, bench: Bench | None = None
 ) -> tuple[list[dict[str, Any]], list[Rejected]]:
     """Return one object per (decision, direction) of a row, and the messages that could not be read.
 
@@ -41,10 +41,11 @@ def label_row(
         for n, m in enumerate(row["messages"])
     ]
     turns, bad = parse_turns({"turns": messages}, now_ms, place)
+    bench = bench or plain_bench(detect)
     labelled: list[dict[str, Any]] = []
     for case in cases(turns, detect=detect):
         texts = {direction.id: direction.text for direction in case.decision.directions}
-        for label in judge(case, default_labellers(detect)).labels:
+        for label in bench.judge(case).labels:
             labelled.append(
                 {
                     "id": row_id,

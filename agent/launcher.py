@@ -6,6 +6,7 @@ that has threads.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -29,7 +30,9 @@ def become(parent: int, nice: int, cpus: str, argv: list[str]) -> None:
         sys.exit(f"prctl failed: {os.strerror(ctypes.get_errno())}")
     if os.getppid() != parent:  # the parent died before the line above
         os.kill(os.getpid(), signal.SIGKILL)
-    os.nice(nice)
+    if os.nice(nice) > 0:
+        with contextlib.suppress(OSError):  # a sandbox may forbid it
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))  # never preempts who wakes up
     if cpus:
         os.sched_setaffinity(0, {int(cpu) for cpu in cpus.split(",")})
     try:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,23 +13,28 @@ from typing import Any
 import structlog
 
 from agent import http
-from agent.bus import Bus, Inbound
+from agent.answers import follow_answers
+from agent.bus import Bus
 from agent.credentials import broker_url
+from agent.inbound import Inbound
 from agent.ingest import Ingest
 from agent.language import detect_language
 from agent.publishing import publish_events, publish_status, publish_waiting
-from agent.sources.jsonl import JsonlTail, read_chunk
+from agent.second_opinions import give_second_opinions
+from agent.sources.piece import Piece
+from agent.sources.tail import Tail
 from agent.writer import Writer
 from policies.config import Config
 from policies.errors import ConfigError, HeedloopError
 from store import offsets, state
 from store.clock import new_id
 from store.database import Store
-from store.home import home_of
+from store.home import ANSWERS, home_of
 from store.wakeup import Listener
 
 log = structlog.get_logger(__name__)
 
+_WARM_UP = "The first text costs a second, for then the languages are loaded."
 DRAIN_S = 5.0
 """Seconds that a drain may take after SIGTERM, before what is left is cut."""
 
@@ -42,11 +48,13 @@ async def run_loop(config: Config) -> None:
     running = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         running.add_signal_handler(number, stop.set)
+    gc.freeze()  # a full collection need not look at all the modules each time: it holds up everything
     home = home_of(config)
     with http.listen(config.http.host, config.http.port) as listening:
         url = f"http://{config.http.host}:{listening.getsockname()[1]}"
         writer = await Writer.open(home)
         try:
+            await writer.run(lambda _: detect_language(_WARM_UP))
             loop = Loop(config, writer, await writer.run(_session_name))
             await writer.run(_announce, config.bus.agent, url)
             app = http.make_app(home, lambda: loop.bus.state)
@@ -70,12 +78,13 @@ class Loop:
     async def run(self, stop: asyncio.Event, serving: Coroutine[Any, Any, None]) -> None:
         """Run every task until `stop` is set or one of them fails; then drain."""
         agent = self.config.bus.agent
-        tail = JsonlTail(self.config.source.watch, self.config.source.poll_s, self._take_log)
         tasks: dict[str, Coroutine[Any, Any, Any]] = {
-            "bus": self.bus.run(self._take_message),
-            "tail": tail.run(),
+            "bus": self.bus.run(self._take_messages),
+            "logs": self._follow_logs(),
+            "answers": follow_answers(self.writer, self.home / ANSWERS),
             "events": publish_events(self.bus, self.writer, agent, self._wake),
             "status": publish_status(self.bus, self.writer, agent),
+            "opinions": give_second_opinions(self.config, self.writer, self.ingest),
             "http": serving,
         }
         try:
@@ -90,7 +99,7 @@ class Loop:
 
     async def _drain(self, started: dict[str, asyncio.Task[Any]]) -> None:
         """Stop listening, publish what is queued, then say goodbye on the bus."""
-        for name in ("tail", "events", "status"):
+        for name in ("logs", "answers", "opinions", "events", "status"):
             started[name].cancel()
         if self.bus.connected:
             try:
@@ -102,23 +111,16 @@ class Loop:
         started["bus"].cancel()
         started["http"].cancel()
 
-    async def _take_message(self, message: Inbound) -> None:
-        take: dict[str, Callable[[str, bytes, str], object]] = {
-            "turns": self.ingest.turns,
-            "corrections": self.ingest.correction,
-            "commands": self.ingest.command,
-        }
-        work = take[message.channel]
-        await self.writer.run(lambda _: work(message.agent, message.payload, "mqtt"))
+    async def _take_messages(self, batch: Sequence[Inbound]) -> None:
+        await self.writer.run(lambda _: self.ingest.messages(batch, "mqtt"))
 
-    async def _take_log(self, path: Path) -> bool:
-        return await self.writer.run(self._read_log, path)
+    async def _follow_logs(self) -> None:
+        known = await self.writer.run(offsets.known)
+        source = self.config.source
+        await Tail(source.watch, source.poll_s, known, self._take_piece).run()
 
-    def _read_log(self, store: Store, path: Path) -> bool:
-        chunk = read_chunk(path, offsets.get(store.connection, str(path)))
-        if chunk is not None:
-            self.ingest.log_lines(self.config.bus.agent, chunk)
-        return chunk is not None
+    async def _take_piece(self, piece: Piece) -> None:
+        await self.writer.run(lambda _: self.ingest.piece(self.config.bus.agent, piece))
 
     @contextmanager
     def _woken(self) -> Iterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -12,14 +13,16 @@ from agent.bus import Bus
 from agent.writer import Writer
 from policies.errors import Unreachable
 from policies.messages import StatusPayload
-from store import outbox, state
+from store import outbox, state, versions
 from store.clock import now_ms, rfc3339
 from store.database import Store
-from store.status import summary
+from store.status import last_probe, queues
 
 log = structlog.get_logger(__name__)
 
 POLL_S = 1.0
+AT_ONCE = 10
+"""Publishes that wait for their acknowledgement together."""
 HEARTBEAT_S = 10.0
 
 
@@ -41,17 +44,17 @@ async def publish_waiting(bus: Bus, writer: Writer, agent: str) -> bool:
     await bus.wait_connected()
     batch = await writer.run(outbox.unsent)
     sent: list[int] = []
+    published = bool(batch)
     try:
-        for event in batch:
-            await bus.publish(event.agent or agent, "events", event.payload)
-            sent.append(event.id)
-    except Unreachable as error:
-        log.info("event not published, it stays queued", error=str(error))
-        return False
-    finally:
+        for start in range(0, len(batch), AT_ONCE):
+            await _publish(bus, agent, batch[start : start + AT_ONCE], sent)
+    except* Unreachable as errors:
+        log.info("event not published, it stays queued", error=str(errors.exceptions[0]))
+        published = False
+    finally:  # also when cancelled: what the broker has is not sent again
         if sent:
             await writer.run(_mark_sent, sent)
-    return bool(batch)
+    return published
 
 
 async def publish_status(bus: Bus, writer: Writer, agent: str) -> None:
@@ -75,19 +78,31 @@ async def publish_status(bus: Bus, writer: Writer, agent: str) -> None:
 
 def read_status(store: Store) -> StatusPayload:
     """Return what contract v1 says of the running system."""
-    now = summary(store)
-    version, probe = now["version"], now["last_probe"]
+    version, probe = versions.in_force(store), last_probe(store)
     row = store.row("SELECT max(id) AS step FROM steps WHERE state = 'confirmed'")
     return StatusPayload(
         ts=rfc3339(now_ms()),
-        state="paused" if now["paused"] else state.get(store, "activity", "starting"),
-        weight_version=None if version is None else version["id"],
+        state="paused" if state.get(store, "paused", False) else state.get(store, "activity", "starting"),
+        weight_version=None if version is None else version.id,
         step=None if row is None else row["step"],
-        queues=now["queues"],
+        queues=queues(store),
         last_probe={} if probe is None else probe["values"],
     )
+
+
+async def _publish(bus: Bus, agent: str, events: Sequence[outbox.Outgoing], sent: list[int]) -> None:
+    """Publish some events at once; `sent` gets the ids of those that the broker has."""
+
+    async def one(event: outbox.Outgoing) -> None:
+        await bus.publish(event.agent or agent, "events", event.payload)
+        sent.append(event.id)
+
+    async with asyncio.TaskGroup() as group:
+        for event in events:
+            group.create_task(one(event))
 
 
 def _mark_sent(store: Store, ids: list[int]) -> None:
     with store.write() as connection:
         outbox.mark_sent(connection, ids)
+        outbox.prune(connection)

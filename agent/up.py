@@ -20,12 +20,14 @@ import structlog
 from agent import supervisor
 from agent.bus import require_broker
 from agent.child import ChildSpec
+from agent.cores import physical_cores
 from agent.credentials import broker_url
 from policies.config import Config, ServerConfig
 from policies.errors import ConfigError, HeedloopError, Unreachable
+from policies.pacing import spare_cpus
 from store import state
 from store.database import Store, open_store
-from store.home import LOGS, VERSIONS, home_of, make_home
+from store.home import ANSWERS, LOGS, VERSIONS, home_of, make_home
 from store.processes import record_process
 from store.settings import as_environment
 
@@ -42,9 +44,15 @@ class ModelServer(Protocol):
         """Return the model name that clients use."""
 
     def server_command(
-        self, config: ServerConfig, model_dir: Path, arena: Path, versions: Path, port: int
+        self,
+        config: ServerConfig,
+        model_dir: Path,
+        arena: Path,
+        versions: Path,
+        port: int,
+        answers: Path | None = None,
     ) -> tuple[list[str], dict[str, str]]:
-        """Return command line and environment."""
+        """Return command line and environment; the server records its answers in the folder `answers`."""
 
     def discard(self, folder: Path, patience: float = 0.0) -> None:
         """Free the arena of a server that has ended."""
@@ -147,6 +155,8 @@ def _specs(
 ) -> list[ChildSpec]:
     """Return the children, in the order of their start; they are drained from the last to the first."""
     environment = {**_environment(), **as_environment(config)}
+    cores = physical_cores()
+    spare = spare_cpus(cores, config.server.threads, config.training.threads)
     python = (sys.executable, "-m")
     specs = []
     if config.bus.url is None:
@@ -161,6 +171,7 @@ def _specs(
             Path(serving["arena"]),
             home / VERSIONS,
             config.server.port,
+            home / ANSWERS,
         )
         specs.append(
             ChildSpec(
@@ -169,6 +180,7 @@ def _specs(
                 server_environment,
                 _is_healthy(serving["url"]),
                 ready_within_s=config.server.start_timeout_s,
+                cpus=frozenset(cpu for core in cores for cpu in core) - spare if spare else frozenset(),
             )
         )
     loop = ChildSpec("loop", (*python, "agent"), environment, _accepts(config.http.host, config.http.port))
@@ -179,6 +191,7 @@ def _specs(
         _learner_is_ready(store),
         ready_within_s=config.server.start_timeout_s,
         nice=config.training.nice,
+        cpus=spare,
         stop_within_s=30.0,
     )
     return [*specs, loop, learner]

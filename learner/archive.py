@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from learner.live.names import text_name
 from policies.errors import GuardRefused
 from store.versions import Version
 
@@ -87,10 +88,10 @@ class Archive:
     def _base_tensors(self, wanted: list[str]) -> Iterator[tuple[str, torch.Tensor]]:
         for shard in sorted(self.model_dir.glob("*.safetensors")):
             with safe_open(shard, framework="pt") as file:
-                present = set(file.keys())
+                present = {text_name(name): name for name in list(file.keys())}
                 for tensor in wanted:
                     if tensor in present:
-                        yield tensor, file.get_tensor(tensor)
+                        yield tensor, file.get_tensor(present[tensor])
 
 
 def _publish(partial: Path, path: Path) -> None:

@@ -4,11 +4,15 @@ The context goes through the model under `no_grad` into a cache and without lm_h
 the answer of each row, with gradient, read that cache. The loss equals the one of the full pass. The
 gradient says how to READ the context (queries, outputs, MLP), not how to write it, at a third of the
 time and a sixth of the memory. Use `no_grad`: tensors made in inference mode cannot be saved for backward.
+
+What contexts have in common is computed once: all decision points of a conversation, chosen and rejected
+answers, branch off one pass over it. The tokens of all rows stand packed in one sequence, without padding;
+a mask keeps the rows apart (`learner.forest`), recurrent layers are taken apart (`learner.branching`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,27 +20,20 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import LinearAttentionLayer
 
+from learner import attention
+from learner.branching import AssigningLayer, ForestCache, branching
+from learner.forest import Run, plant, positions, roots, visible
 from learner.tokens import Row
 
-
-class _AssigningLayer(LinearAttentionLayer):
-    """A recurrent state that is replaced, not overwritten.
-
-    The stock layer copies the new state into the old tensor, which autograd has saved for backward.
-    """
-
-    def update_recurrent_state(self, recurrent_states: Tensor, state_idx: int = 0, **_: object) -> Tensor:
-        """Keep `recurrent_states` itself."""
-        self.recurrent_states[state_idx] = recurrent_states
-        self.is_recurrent_states_initialized[state_idx] = True
-        return recurrent_states
+_PACKED = 512
+"""Context tokens in one pass: beyond it a mask over all costs more than passes of their own."""
 
 
 def new_cache(model: PreTrainedModel) -> DynamicCache:
     """Return an empty cache for `model` that gradients can pass through."""
     cache = DynamicCache(config=model.config)
     cache.layers = [
-        _AssigningLayer(number_of_states=layer.number_of_states)
+        AssigningLayer(number_of_states=layer.number_of_states)
         if type(layer) is LinearAttentionLayer
         else layer
         for layer in cache.layers
@@ -57,38 +54,100 @@ class Hidden:
 
 
 def frozen_hidden(model: PreTrainedModel, rows: Sequence[Row]) -> Hidden:
-    """Run the rows in one batch; the gradient flows into the lead and the answer of each row only."""
-    device = model.device
-    context, context_mask = pad([row.context for row in rows], left=True)
-    decision, decision_mask = pad([(*row.lead, *row.answer[:-1]) for row in rows], left=False)
-    positions = (context_mask.cumsum(1) - 1).clamp(min=0)
-    later = context_mask.sum(1, keepdim=True) + torch.arange(decision.shape[1])
-    cache = new_cache(model)
-    inputs = {"past_key_values": cache, "use_cache": True}
-    if context.shape[1]:
-        with torch.no_grad():
-            model.model(
-                input_ids=context.to(device),
-                attention_mask=context_mask.to(device),
-                position_ids=positions.to(device),
-                **inputs,
-            )
+    """Run the rows; the gradient flows into the lead and the answer of each row only."""
+    forest = plant([row.context for row in rows])
+    decisions = [
+        Run((*row.lead, *row.answer[:-1]), *place) for row, place in zip(rows, forest.places, strict=True)
+    ]
+    runs = (*forest.runs, *decisions)
+    outputs: dict[int, Tensor] = {}
+    with branching(model):
+        for contexts, branches in _groups(runs, len(forest.runs)):
+            cache = ForestCache(model, runs)
+            with torch.no_grad():
+                for together in _passes(runs, contexts):
+                    _run(model, cache, together)
+            cache.as_rows, cache.by_run = True, _reads_by_run(model)
+            hidden = _run(model, cache, branches).split([len(runs[i].ids) for i in branches])
+            outputs.update(zip(branches, hidden, strict=True))
+    first = len(forest.runs)
+    states = [outputs[first + i][len(row.lead) - 1 :] for i, row in enumerate(rows)]
+    labels = torch.tensor([token for row in rows for token in row.answer], device=model.device)
+    index = torch.tensor([i for i, row in enumerate(rows) for _ in row.answer], device=model.device)
+    return Hidden(torch.cat(states), labels, index)
+
+
+def _groups(runs: Sequence[Run], first: int) -> Iterator[tuple[list[int], list[int]]]:
+    """Yield (contexts, decisions) that go together: one tree, or several of at most `_PACKED` context tokens.
+
+    The runs from `first` on are the decisions.
+    """
+    root = roots(runs)
+    contexts: list[int] = []
+    branches: list[int] = []
+    for tree in dict.fromkeys(root):
+        members = [i for i, r in enumerate(root) if r == tree]
+        grown = [*contexts, *(i for i in members if i < first)]
+        if branches and sum(len(runs[i].ids) for i in grown) > _PACKED:
+            yield contexts, branches
+            grown, branches = [i for i in members if i < first], []
+        contexts, branches = grown, [*branches, *(i for i in members if i >= first)]
+    yield contexts, branches
+
+
+def _passes(runs: Sequence[Run], contexts: list[int]) -> Iterator[list[int]]:
+    """Yield the runs of each pass over the contexts of a group.
+
+    A long root stands alone: without a mask, attention costs half.
+    """
+    if not contexts:
+        return
+    if sum(len(runs[i].ids) for i in contexts) <= _PACKED:
+        yield contexts
+        return
+    yield contexts[:1]
+    if contexts[1:]:
+        yield contexts[1:]
+
+
+def _run(model: PreTrainedModel, cache: ForestCache, now: Sequence[int]) -> Tensor:
+    """Put packed runs through the model after those already in `cache`; return [tokens, width]."""
+    cache.now = tuple(now)
+    ids = torch.tensor([token for i in now for token in cache.runs[i].ids])
+    by_run = cache.as_rows and cache.by_run
     hidden = model.model(
-        input_ids=decision.to(device),
-        attention_mask=torch.cat([context_mask, decision_mask], 1).to(device),
-        position_ids=later.to(device),
-        **inputs,
-    ).last_hidden_state
-    index, at = _predicting(rows)
-    labels = torch.tensor([token for row in rows for token in row.answer])
-    return Hidden(hidden[index.to(device), at.to(device)], labels.to(device), index.to(device))
+        input_ids=ids[None].to(model.device),
+        attention_mask=None if by_run else _masks(model, cache),
+        position_ids=positions(cache.runs, now)[None].to(model.device),
+        past_key_values=cache,
+        use_cache=True,
+        **({"reading": cache.reading} if by_run else {}),
+    ).last_hidden_state[0]
+    cache.seen = (*cache.seen, *now)
+    return hidden
 
 
-def _predicting(rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
-    """Return (row, position in the decision segment) of every state that predicts an answer token."""
-    pairs = [(i, len(row.lead) - 1 + t) for i, row in enumerate(rows) for t in range(len(row.answer))]
-    index, at = torch.tensor(pairs).unbind(1)
-    return index, at
+def _reads_by_run(model: PreTrainedModel) -> bool:
+    """Tell whether `learner.attention` does the decisions: on a CPU, where each token sees its whole line."""
+    windows = getattr(model.config, "sliding_window", None)
+    ours = model.config._attn_implementation == attention.NAME
+    return ours and model.device.type == "cpu" and not windows
+
+
+def _masks(model: PreTrainedModel, cache: ForestCache) -> Tensor | dict[str, Tensor | None] | None:
+    """Return what `model` takes as mask: one, one for each kind of layer, or none if it is causal."""
+    if len(cache.seen) + len(cache.now) == 1:
+        return None
+
+    def mask(window: int | None) -> Tensor:
+        seen = visible(cache.runs, cache.now, (*cache.seen, *cache.now), window)
+        return seen[None, None].to(model.device)
+
+    window = getattr(model.config, "sliding_window", None)
+    kinds = set(getattr(model.config, "layer_types", None) or ())
+    if "sliding_attention" not in kinds or len(kinds) == 1:
+        return mask(None if kinds and "sliding_attention" not in kinds else window)
+    return {kind: mask(window if kind == "sliding_attention" else None) for kind in kinds}
 
 
 def pad(sequences: Sequence[Sequence[int]], left: bool) -> tuple[Tensor, Tensor]:

@@ -86,7 +86,7 @@ def nearest_with_remainder(weight: Bits16, remainder: Floats, update: Floats) ->
 
 @njit(nogil=True)
 def pack(pairs: Bits32, packed: Bits32) -> None:
-    """Permute rows of pairs, [32 * blocks, pairs], into blocks, [blocks, pairs, 32] (see `learner.live.layout`).
+    """Permute rows of pairs, [32 * blocks, pairs], into [blocks, pairs, 32] (see `learner.live.layout`).
 
     Half the time of one strided copy in torch.
     """

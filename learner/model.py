@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import torch
 from torch.nn import Parameter
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from learner import attention
 from policies.errors import ConfigError
+
+_PARTS = {
+    "queries": r"\.q_proj\.",
+    "gates": r"\.in_proj_(a|b|ba)\.|\.(A_log|dt_bias)$",
+}
 
 
 def compute_dtype() -> torch.dtype:
@@ -30,13 +37,34 @@ def load_model(
             f"no model at {path}: config.json is missing (set server.model to a checkpoint folder)"
         )
     dtype = compute_dtype() if dtype is None else dtype
-    model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, attn_implementation="sdpa")
+    model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, attn_implementation=attention.NAME)
     model.eval().requires_grad_(False)
     return model, AutoTokenizer.from_pretrained(path)
 
 
-def trainable(model: PreTrainedModel) -> dict[str, Parameter]:
-    """Return the parameters that learn, by name: all but the input and output embeddings."""
+def trainable(model: PreTrainedModel, which: str = "all") -> dict[str, Parameter]:
+    """Return the parameters that learn, by name.
+
+    `which` is "all" (but the input and output embeddings), "queries" (of attention layers), "gates" (of Gated
+    DeltaNet layers), or a regular expression searched for in the names. Raises ConfigError where nothing
+    learns.
+    """
+    named = dict(model.named_parameters())
+    frozen = embeddings(model)
+    if which == "all":
+        return {name: parameter for name, parameter in named.items() if name not in frozen}
+    try:
+        found = {name: p for name, p in named.items() if re.search(_PARTS.get(which, which), name)}
+    except re.error as error:
+        raise ConfigError(f"training.parameters = {which!r} is no regular expression: {error}") from error
+    if not found:
+        like = next(iter(named))
+        raise ConfigError(f"training.parameters = {which!r} matches no name of this model (one is {like})")
+    return found
+
+
+def embeddings(model: PreTrainedModel) -> frozenset[str]:
+    """Return the names of the input and output embeddings; tied ones have one name."""
     ends = (model.get_input_embeddings(), model.get_output_embeddings())
-    frozen = {id(p) for end in ends if end is not None for p in end.parameters()}
-    return {name: p for name, p in model.named_parameters() if id(p) not in frozen}
+    ids = {id(p) for end in ends if end is not None for p in end.parameters()}
+    return frozenset(name for name, p in model.named_parameters() if id(p) in ids)

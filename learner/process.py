@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
@@ -25,10 +25,15 @@ from pydantic import BaseModel, ConfigDict
 
 from learner.archive import Archive
 from learner.commands import carry_out
+from learner.computing import load_models
 from learner.general_pool import load_or_make
 from learner.lineage import Lineage
 from learner.live.client import LiveWeights
-from learner.model import load_model
+from learner.live.control import map_page
+from learner.live.load import LoadWords
+from learner.live.views import move_onto
+from learner.pace_report import PaceReport
+from learner.pacing import Pacer, calm_stream, settling
 from learner.probing.material import load_material
 from learner.probing.suite import ProbeSuite
 from learner.rehearsal import Rehearsal, follows
@@ -80,10 +85,10 @@ def run(config: Config) -> None:
     serving = Serving.model_validate(_known(store, "serving"))
     torch.set_num_threads(config.training.threads)
     listener = wakeup.Listener(home, "learner")
-    learner = Learner(store, config, serving, home)
+    learner = Learner(store, config, serving, home, stop)
     while not stop:
         try:
-            with learner.attached(stop) as attachment:
+            with learner.attached(stop) as attachment, learner.calmly():
                 if attachment is not None:
                     learner.serve(attachment, stop, listener)
         except Unreachable as error:
@@ -104,12 +109,18 @@ class Attachment:
 class Learner:
     """The models in memory, and one attachment after the other to the server's live weights."""
 
-    def __init__(self, store: Store, config: Config, serving: Serving, home: Path) -> None:
+    def __init__(self, store: Store, config: Config, serving: Serving, home: Path, stop: Stop) -> None:
         began = time.monotonic()
         self._store, self._config, self._serving, self._home = store, config, serving, home
-        model, tokenizer = load_model(serving.model_dir)
-        base, _ = load_model(serving.model_dir)
-        self._trainer = Trainer(model, tokenizer, base, config.training, config.training.seed)
+        self._models = load_models(serving.model_dir, serving.arena, lambda: bool(stop))
+        model, base, tokenizer = self._models.model, self._models.base, self._models.tokenizer
+        self._device = model.device
+        self._pacer = Pacer(config.serving, settle=settling(self._device))
+        self._pacer.paced(model)
+        self._pacer.paced(base)
+        self._report = PaceReport(store, self._pacer)
+        seed, on_live = config.training.seed, self._models.on_live
+        self._trainer = Trainer(model, tokenizer, base, config.training, seed, keep_remainder=not on_live)
         tokens = config.training.max_decision_tokens
         self._suite = ProbeSuite(model, base, tokenizer, load_material(), follows, tokens)
         self._archive = Archive(home / VERSIONS, serving.model_dir, serving.model_hash)
@@ -131,18 +142,28 @@ class Learner:
             yield None
             return
         try:
+            load = LoadWords(map_page(self._serving.arena, write=True))
+            self._pacer.attach(load)
+            self._report.tell_server(load)
             self._require_names(live)
+            if self._models.on_live:
+                move_onto(self._models.model, live)
             lineage = Lineage(
                 self._store, self._archive, live, self._trainer, self._config.guard.keep_versions
             )
             lineage.settle()
-            rounds = Rounds(self._store, self._config, live, self._trainer, self._suite, lineage)
+            rounds = Rounds(self._store, self._config, live, self._trainer, self._suite, lineage, self._pacer)
             self._say(ready=True)
             log.info("attached", generation=live.generation, version=lineage.version.id)
             yield Attachment(live, lineage, rounds)
         finally:
             self._say(ready=False)
+            self._pacer.attach(None)
             live.close()
+
+    def calmly(self) -> AbstractContextManager[object]:
+        """On a GPU, a stream of the lowest priority for the time of the block."""
+        return calm_stream(self._device)
 
     def _require_names(self, live: LiveWeights) -> None:
         """Raise ConfigError where the server knows a trained parameter by no name of ours."""
@@ -171,10 +192,13 @@ class Learner:
                 continue
             else:
                 self._show("listening")
+            self._pacer.idle()
+            self._report.tell()
             listener.wait(IDLE_S)
 
     def _train(self, attachment: Attachment, stop: Stop) -> bool:
         """Prepare what waits, and run a round when one is due. Returns whether one was."""
+        self._pacer.idle()  # it is the server that works now
         self._rehearsal.complete()
         attachment.rounds.prepare()
         if not attachment.rounds.due():
@@ -185,6 +209,7 @@ class Learner:
 
     def _interrupted(self, attachment: Attachment) -> bool:
         """Between two steps: carry out commands; tell whether one of them was a pause."""
+        self._report.tell()
         self._carry_out_commands(attachment)
         return self._paused()
 

@@ -10,6 +10,7 @@ import structlog
 
 from learner.lineage import Lineage, version_event
 from learner.live.client import LiveWeights
+from learner.pacing import Pacer, pausing
 from learner.probing.suite import ProbeRun, ProbeSuite
 from learner.tokens import Row
 from learner.trainer import Gradients, Trainer
@@ -46,8 +47,10 @@ class Rounds:
         trainer: Trainer,
         suite: ProbeSuite,
         lineage: Lineage,
+        pacer: Pacer | None = None,
     ) -> None:
         self._store, self._config, self._live = store, config, live
+        self._write = live.write if pacer is None else pausing(live.write, pacer)
         self._trainer, self._suite, self._lineage = trainer, suite, lineage
         self._known: dict[str, Example] = {}
 
@@ -123,7 +126,7 @@ class Rounds:
             self._drop(step_id, batch, gradients)
             return 0
         with self._live.publishing(version, step_id):
-            applied = self._trainer.apply(gradients, rate, self._live.write)
+            applied = self._trainer.apply(gradients, rate, self._write)
         event = StepEvent(
             ts=rfc3339(now_ms()),
             step=step_id,

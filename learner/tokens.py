@@ -114,6 +114,53 @@ def answer_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     return [*tokenizer(text, add_special_tokens=False)["input_ids"], end_token(tokenizer)]
 
 
+def decisions_of(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], longest: int
+) -> list[tuple[Prompt, list[int]]]:
+    """Return every assistant turn of a conversation: what a server was given for it, and the ids of the turn.
+
+    Tool calls are written as the chat template writes them. Each context is rendered as of its own turn; what
+    those have in common the context-frozen pass computes once. Raises InputError where the template neither
+    marks assistant turns nor continues its own prompt.
+    """
+    return [
+        (prompt_of(tokenizer, messages[:i], longest), _turn_ids(tokenizer, messages[: i + 1]))
+        for i, message in enumerate(messages)
+        if message["role"] == "assistant" and i
+    ]
+
+
+def _turn_ids(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:
+    """Return the ids of the last turn with the token that ends it."""
+    ids = _marked(tokenizer, messages)
+    if ids is None:
+        prompt = tokenizer.apply_chat_template(
+            list(messages[:-1]), tokenize=False, add_generation_prompt=True
+        )
+        text = tokenizer.apply_chat_template(list(messages), tokenize=False)
+        if not text.startswith(prompt):
+            raise InputError(
+                "the chat template has no generation marks, and renders an answered prompt unlike an open"
+                " one: the turn cannot be told from its context"
+            )
+        ids = tokenizer(text[len(prompt) :], add_special_tokens=False)["input_ids"]
+    end = end_token(tokenizer)
+    return [*ids[: ids.index(end)], end] if end in ids else [*ids, end]
+
+
+def _marked(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int] | None:
+    """Return what the template marks as generated in the last turn; None if it has no marks."""
+    if "{% generation" not in str(tokenizer.chat_template).replace("{%-", "{%"):
+        return None
+    rendered = tokenizer.apply_chat_template(
+        list(messages), return_dict=True, return_assistant_tokens_mask=True
+    )
+    ids, mask = rendered["input_ids"], rendered["assistant_masks"]
+    end = len(mask) - mask[::-1].index(1)
+    start = next((i for i in range(end, 0, -1) if not mask[i - 1]), 0)
+    return list(ids[start:end])
+
+
 def deviation(answer: Sequence[int], other: Sequence[int]) -> tuple[list[bool], int | None]:
     """Mark the tokens of `answer` outside its alignment with `other`; return also where they part.
 

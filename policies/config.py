@@ -10,6 +10,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from policies.prefix_cache import PrefixCache
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -25,9 +27,23 @@ class ServerConfig(_Section):
     arena: Path | None = Field(None, description="folder of the shared weights; absent: one under /dev/shm")
     max_model_len: int = Field(2048, ge=128)
     kv_cache_gib: int = Field(1, ge=1, description="CPU only: memory for the key-value cache")
+    prefix_cache: PrefixCache = Field(
+        "bounded",
+        description="cached prefixes while learning: `salt` uses none of older weights, `bounded` some steps"
+        " old but of the same version, `off` any (stale), `none` does not cache",
+    )
+    prefix_cache_steps: int = Field(4, ge=1, description="how many steps old under `bounded`, at most")
     threads: int = Field(1, ge=1)
     start_timeout_s: float = Field(300.0, gt=0)
     extra_args: tuple[str, ...] = ()
+
+
+class ServingConfig(_Section):
+    """How much the learner may slow the server down while there are requests."""
+
+    max_slowdown: float = Field(0.05, gt=0, le=1, description="mean slowdown of the server by the learner")
+    min_work: float = Field(0.25, gt=0, le=1, description="share of its time that the learner always works")
+    starved_after_s: float = Field(60.0, gt=0, description="working at the minimum for so long is an alert")
 
 
 class BusConfig(_Section):
@@ -41,16 +57,35 @@ class BusConfig(_Section):
 class SourceConfig(_Section):
     """Log files to follow, beside the bus."""
 
-    watch: tuple[str, ...] = Field((), description="JSONL files or glob patterns")
+    watch: tuple[str, ...] = Field((), description="log files, folders of them, or glob patterns")
     poll_s: float = Field(1.0, gt=0)
 
 
 class LabelConfig(_Section):
     """When a label is sure enough to act on."""
 
+    label_above: float = Field(
+        0.5, ge=0, le=1, description="confidence from which a verdict is given; below it is `unknown`"
+    )
     train_above: float = Field(
         0.9, ge=0, le=1, description="confidence from which `ignored` makes an example"
     )
+    meaning: Literal["auto", "off"] = Field(
+        "auto",
+        description="read next turns also by sentence vectors, where the extra `semantics` is installed",
+    )
+
+
+class JudgeConfig(_Section):
+    """A judge model over an OpenAI-compatible endpoint; no say unless it passes its calibration set."""
+
+    url: str | None = Field(None, description="like http://127.0.0.1:8001; absent: no judge")
+    model: str = Field("judge", description="name of the model in requests")
+    key_variable: str = Field(
+        "OPENAI_API_KEY", description="environment variable with the key, where one is needed"
+    )
+    votes: int = Field(3, ge=1, le=15, description="requests for each direction; more than half must agree")
+    timeout_s: float = Field(60.0, gt=0)
 
 
 class TrainingConfig(_Section):
@@ -74,6 +109,19 @@ class TrainingConfig(_Section):
     kl_weight: float = Field(4.0, ge=0, description="weight of staying the base model on twins")
     replay_kl_weight: float = Field(8.0, ge=0, description="the same on general replay")
     rank: int | None = Field(64, ge=1, description="Apollo rank; absent: min(256, n // 4) per tensor")
+    scale: float | None = Field(
+        None,
+        gt=0,
+        description="Apollo's scale; absent: sqrt(n / rank), steps as long as Adam's (the paper: 1)",
+    )
+    parameters: str = Field(
+        "all", description="which learn: all but embeddings, queries, gates, or a pattern over their names"
+    )
+    gradients: Literal["auto", "whole", "in_backward"] = Field(
+        "auto",
+        description="in_backward holds one tensor's gradient at a time, for a second backward pass; "
+        "auto: whole on a CPU",
+    )
     threads: int = Field(1, ge=1)
     nice: int = Field(10, ge=0, le=19)
     seed: int = 0
@@ -118,9 +166,11 @@ class Config(_Section):
 
     home: Path | None = Field(None, description="state folder; absent: $XDG_STATE_HOME/heedloop")
     server: ServerConfig = ServerConfig()
+    serving: ServingConfig = ServingConfig()
     bus: BusConfig = BusConfig()
     source: SourceConfig = SourceConfig()
     labels: LabelConfig = LabelConfig()
+    judge: JudgeConfig = JudgeConfig()
     training: TrainingConfig = TrainingConfig()
     guard: GuardConfig = GuardConfig()
     http: HttpConfig = HttpConfig()

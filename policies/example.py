@@ -9,9 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from policies.turn import Message
 
 Kind = Literal["correction", "general"]
-Origin = Literal["correction", "repair", "few_shot", "ordinary", "base"]
-"""Who wrote `chosen`: the user, a constraint's repair, the live model with corrected turns in its
-context, the agent's ordinary turn, or the base model (general pool)."""
+Origin = Literal["correction", "accepted", "repair", "few_shot", "ordinary", "base"]
+"""Who wrote `chosen`: the user, the agent when it was told (and the user let it stand), a constraint's
+repair, the live model with corrected turns in its context, the agent's ordinary turn, or the base model
+(general pool)."""
 ExampleState = Literal["needs_pair", "ready", "quarantined", "superseded", "refused"]
 
 

@@ -35,6 +35,7 @@ class TurnPayload(_Inbound):
     ts: str | None = None
     model: str | None = None
     weight_version: str | None = None
+    interrupted: bool = False
 
 
 class CorrectionPayload(_Inbound):

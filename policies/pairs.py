@@ -1,19 +1,22 @@
 """Make an example of a decision: what should have been answered, and what was.
 
-In order (DESIGN.md section 5, Objective): the corrected text a person gave; a repair of the model's own
-answer; else the example waits (`needs_pair`) for the learner to find an answer that heeds.
+In order (DESIGN.md section 5, Objective): the corrected text a person gave; the next answer that the user let
+stand, or wrote out in the complaint; a repair of the model's own answer; else the example waits
+(`needs_pair`) for the learner to find an answer that heeds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from policies.acceptance import accepted_answer, written_out
 from policies.constraints import Constraint, Detect, broken, read_constraints, repair_all
 from policies.decision import DecisionPoint
 from policies.direction import Direction
-from policies.example import Example
+from policies.example import Example, Origin
 from policies.label import Label, worst
 from policies.messages import CorrectionPayload
+from policies.turn import Turn
 from policies.twins import twin
 
 
@@ -24,24 +27,26 @@ def correction_example(
     *,
     correction: CorrectionPayload | None = None,
     stated: Sequence[Direction] = (),
+    later: Sequence[Turn] = (),
     train_above: float = 0.9,
     detect: Detect | None = None,
 ) -> Example | None:
     """Return the example of an ignored decision, or None when there is nothing sure to learn.
 
-    `labels` are the fused ones; `stated` are directions that a correction brought itself. Only `ignored`
-    labels of at least `train_above` count. Tool calls make no example: only the text of an answer is learned.
+    `labels` are the fused ones; `stated` are directions that a correction brought itself; `later` are the
+    turns of the conversation after the decision, where the right answer may stand. Only `ignored` labels of
+    at least `train_above` count. Tool calls make no example: only the text of an answer is learned.
     """
     sure = [label for label in labels if label.verdict == "ignored" and label.confidence >= train_above]
     if not sure or decision.call_index > 0 or decision.turn.tool_calls or not decision.turn.content.strip():
         return None
     answer = decision.turn.content
     directions = _blamed(sure, (*decision.directions, *stated))
-    corrected = (correction.corrected or "").strip() if correction and correction.verdict == "ignored" else ""
-    repaired = None if corrected else _repair(answer, directions, decision.directions, detect)
-    chosen = corrected or repaired
+    chosen, origin = _chosen(answer, correction, later, directions, decision.directions, detect)
     if chosen == answer.strip():
         return None
+    if chosen is None and not directions and correction is None:
+        return None  # the next turn complains, but of what is not known: nothing could confirm an answer
     text = " ".join(direction.text for direction in directions) or None
     context = tuple(turn.message() for turn in decision.context)
     # A person may name more sentences of it than the one that we matched.
@@ -56,16 +61,32 @@ def correction_example(
         chosen=chosen,
         rejected=answer,
         twin_context=twin(context, taken_out, detect) if text else None,
-        origin="correction" if corrected else "repair" if repaired else "few_shot",
+        origin=origin,
         author=correction.author if correction else None,
         state="ready" if chosen else "needs_pair",
     )
 
 
+def with_accepted(example: Example, later: Sequence[Turn], detect: Detect | None = None) -> Example | None:
+    """Return an example made earlier with the answer that the user let stand since; None without one.
+
+    `later` are the turns after its decision, up to the user turn after the second answer. What a person wrote
+    stays.
+    """
+    if example.origin == "correction" or example.rejected is None:
+        return None
+    demands = read_constraints(example.direction or "", detect).constraints
+    accepted = accepted_answer(later, example.rejected, demands)
+    if accepted is None or accepted == example.chosen:
+        return None
+    return example.model_copy(update={"chosen": accepted, "origin": "accepted", "state": "ready"})
+
+
 def general_example(example_id: str, decision: DecisionPoint, labels: Sequence[Label]) -> Example | None:
     """Return the agent's ordinary answer as general replay: a plain text answer that nobody calls ignored."""
-    plain = decision.call_index == 0 and not decision.turn.tool_calls and decision.turn.content.strip()
-    asked = any(turn.role == "user" for turn in decision.context)
+    turn = decision.turn
+    plain = not turn.tool_calls and not turn.interrupted and turn.content.strip()
+    asked = any(earlier.role == "user" for earlier in decision.context)
     if not plain or not asked or worst([label.verdict for label in labels]) == "ignored":
         return None
     return Example(
@@ -73,7 +94,7 @@ def general_example(example_id: str, decision: DecisionPoint, labels: Sequence[L
         kind="general",
         decision_id=decision.id,
         context=tuple(turn.message() for turn in decision.context),
-        chosen=decision.turn.content,
+        chosen=turn.content,
         origin="ordinary",
     )
 
@@ -87,6 +108,29 @@ def _blamed(sure: Sequence[Label], directions: Sequence[Direction]) -> tuple[Dir
         return ()
     chosen = corrected or sorted(named, key=lambda label: -label.confidence)[:1]
     return tuple(by_id[label.direction_id] for label in chosen if label.direction_id is not None)
+
+
+def _chosen(
+    answer: str,
+    correction: CorrectionPayload | None,
+    later: Sequence[Turn],
+    blamed: Sequence[Direction],
+    in_force: Sequence[Direction],
+    detect: Detect | None,
+) -> tuple[str | None, Origin]:
+    """Return the best right answer there is and where it comes from; `few_shot` where there is none yet."""
+    corrected = (correction.corrected or "").strip() if correction and correction.verdict == "ignored" else ""
+    if corrected:
+        return corrected, "correction"
+    demands = [c for direction in blamed for c in read_constraints(direction.text, detect).constraints]
+    accepted = accepted_answer(later, answer, demands)
+    if accepted:
+        return accepted, "accepted"
+    stated = written_out(later[0].content) if later and later[0].role == "user" else None
+    if stated and not broken(stated, demands):
+        return stated, "correction"
+    repaired = _repair(answer, blamed, in_force, detect)
+    return (repaired, "repair") if repaired else (None, "few_shot")
 
 
 def _repair(

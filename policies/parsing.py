@@ -92,6 +92,7 @@ def parse_turn(payload: object, now_ms: int) -> Turn:
         ts=now_ms if record.ts is None else parse_time(record.ts, now_ms),
         model=record.model,
         weight_version=record.weight_version,
+        interrupted=record.interrupted,
     )
     for name, value in turn.model_dump(exclude={"tool_calls", "ts"}).items():
         _check_text(name, value)

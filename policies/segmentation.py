@@ -47,15 +47,13 @@ def decision_points(
         context = earlier.setdefault(turn.conversation_id, [])
         force = forces.get(turn.conversation_id, Force())
         if turn.role == "assistant" and place >= start:
-            yield from _decisions(turn, context, force, detect)
+            yield from _decisions(turn, context, force)
         forces[turn.conversation_id] = advance(force, turn, detect)
         context.append(turn)
 
 
-def _decisions(
-    turn: Turn, context: Sequence[Turn], force: Force, detect: Detect | None
-) -> Iterator[DecisionPoint]:
-    before, directions = tuple(context), force.directions(detect)
+def _decisions(turn: Turn, context: Sequence[Turn], force: Force) -> Iterator[DecisionPoint]:
+    before, directions = tuple(context), force.directions
     for call_index in range(max(1, len(turn.tool_calls))):
         # The parts are valid models already: to check a long context again each time is quadratic.
         yield DecisionPoint.model_construct(

@@ -15,7 +15,7 @@ def word_set(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-_ABBREVIATIONS = word_set(
+ABBREVIATIONS = word_set(
     """
     mr mrs ms dr prof sr jr st vs etc e.g i.e eg ie cf approx dept est fig no inc ltd co u.s u.k a.m
     p.m
@@ -166,6 +166,10 @@ def _starts_anew(text: str, at: int, end: int) -> bool:
     return place == end or (place > at and not text[place].islower())
 
 
+def _number_follows(text: str, at: int, end: int) -> bool:
+    return text[at : min(end, at + 8)].lstrip()[:1].isdigit()
+
+
 def _ends(text: str, begin: int, at: int, stop: int, end: int) -> bool:
     """Say whether the mark at `at` (with what closes it up to `stop`) ends a sentence."""
     if stop < end and not text[stop].isspace():
@@ -174,7 +178,9 @@ def _ends(text: str, begin: int, at: int, stop: int, end: int) -> bool:
         return _starts_anew(text, stop, end) or text[at] == "?"
     words = text[max(begin, at - 16) : at].split()  # enough for an abbreviation
     word = words[-1].strip("(\"'[").lower() if words else ""
-    if word in _ABBREVIATIONS or (len(word) == 1 and word.isalpha() and word != "i" and len(words) > 1):
+    if word == "no" and not _number_follows(text, stop, end):
+        return True  # the answer, not the number
+    if word in ABBREVIATIONS or (len(word) == 1 and word.isalpha() and word != "i" and len(words) > 1):
         return stop >= end
     # Lower-case answers have sentences too: only an ellipsis needs a capital after it.
     return not text[at:stop].startswith("..") or _starts_anew(text, stop, end)

@@ -22,7 +22,11 @@ class ToolCall(BaseModel):
 
 
 class Turn(BaseModel):
-    """One message with its place in a conversation. `ts` is UTC in milliseconds."""
+    """One message with its place in a conversation. `ts` is UTC in milliseconds.
+
+    `interrupted`: an assistant turn that was broken off; a tool turn whose call the user refused; a user turn
+    typed after they broke off the agent's work or took it back.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -35,6 +39,7 @@ class Turn(BaseModel):
     ts: int = Field(ge=0)
     model: str | None = None
     weight_version: str | None = None
+    interrupted: bool = False
 
     def message(self) -> Message:
         """Return the OpenAI chat message of this turn."""

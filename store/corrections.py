@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from policies.messages import CorrectionPayload
@@ -42,6 +43,15 @@ def of_turn(
         "SELECT * FROM corrections WHERE turn_event_id = ? ORDER BY rowid", (turn_event_id,)
     )
     return [_correction(row) for row in rows if row["state"] in states]
+
+
+def turns_with_any(connection: sqlite3.Connection, turn_event_ids: Iterable[str]) -> set[str]:
+    """Return those of some turns that have corrections, in whatever state."""
+    rows = connection.execute(
+        "SELECT turn_event_id FROM corrections WHERE turn_event_id IN (SELECT value FROM json_each(?))",
+        (json.dumps(list(turn_event_ids)),),
+    )
+    return {row[0] for row in rows}
 
 
 def set_state(connection: sqlite3.Connection, event_id: str, state: State) -> None:

@@ -13,21 +13,25 @@ from store.clock import now_ms
 
 def insert(connection: sqlite3.Connection, agent: str, turns: Iterable[Turn], source: str) -> list[Turn]:
     """Keep the turns that are new, in the given order, and return them. A known event id is only counted."""
+    return insert_all(connection, ((agent, turn) for turn in turns), source)[0]
+
+
+def insert_all(
+    connection: sqlite3.Connection, turns: Iterable[tuple[str, Turn]], source: str
+) -> tuple[list[Turn], list[Turn]]:
+    """Keep the turns of several agents as `insert` does. Returns the new ones and those that were known."""
     received = now_ms()
     new: list[Turn] = []
-    repeated = 0
-    for turn in turns:
-        if _insert_one(connection, agent, turn, source, received):
-            new.append(turn)
-        else:
-            repeated += 1
+    known: list[Turn] = []
+    for agent, turn in turns:
+        (new if _insert_one(connection, agent, turn, source, received) else known).append(turn)
     counters.add(connection, "turns", len(new))
-    counters.add(connection, "turns_duplicate", repeated)
-    return new
+    counters.add(connection, "turns_duplicate", len(known))
+    return new, known
 
 
 def conflicting(connection: sqlite3.Connection, turns: Iterable[Turn]) -> list[Turn]:
-    """Return the turns whose event id another turn has already."""
+    """Return those of some turns that were not new whose event id another turn has already."""
     return [turn for turn in turns if _says_otherwise(get(connection, turn.event_id), turn)]
 
 
@@ -60,7 +64,8 @@ def _says_otherwise(kept: Turn | None, turn: Turn) -> bool:
 def _insert_one(connection: sqlite3.Connection, agent: str, turn: Turn, source: str, received: int) -> bool:
     row = connection.execute(
         "INSERT INTO events (event_id, agent, conversation_id, role, content, tool_calls, tool_call_id, ts,"
-        " model, weight_version, source, received) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        " model, weight_version, interrupted, source, received)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
         " ON CONFLICT (event_id) DO NOTHING RETURNING seq",
         (
             turn.event_id,
@@ -73,6 +78,7 @@ def _insert_one(connection: sqlite3.Connection, agent: str, turn: Turn, source: 
             turn.ts,
             turn.model,
             turn.weight_version,
+            int(turn.interrupted),
             source,
             received,
         ),
@@ -83,4 +89,5 @@ def _insert_one(connection: sqlite3.Connection, agent: str, turn: Turn, source: 
 def _turn(row: sqlite3.Row) -> Turn:
     fields = {name: row[name] for name in row.keys() if name in Turn.model_fields}  # noqa: SIM118
     fields["tool_calls"] = tuple(ToolCall(**call) for call in json.loads(row["tool_calls"]))
-    return Turn(**fields)
+    fields["interrupted"] = bool(row["interrupted"])
+    return Turn.model_construct(**fields)  # it was checked when it came

@@ -17,7 +17,14 @@ from policies.example import Example, Kind, Origin
 from store.clock import now_ms
 from store.database import Store
 
-_TRUST: dict[str, int] = {"correction": 3, "repair": 2, "few_shot": 1, "ordinary": 0, "base": 0}
+_TRUST: dict[str, int] = {
+    "correction": 4,
+    "accepted": 3,
+    "repair": 2,
+    "few_shot": 1,
+    "ordinary": 0,
+    "base": 0,
+}
 
 _USES = """(SELECT count(*) FROM step_rows r JOIN steps s ON s.id = r.step_id
             WHERE r.example_id = e.id AND r.kind = '{kind}' AND s.state = 'confirmed')"""
@@ -158,6 +165,16 @@ def newest_waiting(store: Store) -> int | None:
 def get(store: Store, example_id: str) -> Example | None:
     """Return one example."""
     row = store.row("SELECT * FROM examples WHERE id = ?", (example_id,))
+    return None if row is None else _example(row)
+
+
+def of_decision(connection: sqlite3.Connection, decision_id: str) -> Example | None:
+    """Return the correction example of a decision that counts now."""
+    row = connection.execute(
+        "SELECT * FROM examples WHERE decision_id = ? AND kind = 'correction'"
+        " AND state IN ('ready', 'needs_pair')",
+        (decision_id,),
+    ).fetchone()
     return None if row is None else _example(row)
 
 

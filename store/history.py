@@ -6,8 +6,14 @@ import json
 from typing import Any
 
 from policies.errors import InputError
-from store import versions
+from store import answers, labels, versions
 from store.database import Store
+
+_CONTEXT_TURNS = 10
+_SAID = (
+    "SELECT x.labeller, x.verdict, x.confidence, g.text AS direction, x.evidence FROM {table} x"
+    " LEFT JOIN directions g ON g.id = x.direction_id WHERE x.decision_id = ? ORDER BY x.id"
+)
 
 
 def timeline(store: Store, version_id: str | None = None) -> list[dict[str, Any]]:
@@ -104,19 +110,37 @@ def _decision(store: Store, identifier: str) -> dict[str, Any] | None:
     if not found:
         return None
     turn = found[0]["turn_event_id"]
+    event = _dicts(store, "SELECT * FROM events WHERE event_id = ?", turn)[0]
     return {
         "decision": found[0],
-        "turn": _dicts(store, "SELECT * FROM events WHERE event_id = ?", turn)[0],
+        "turn": event,
+        "weights": _weights(store, event),
         "directions": _dicts(
             store,
             "SELECT g.* FROM directions g JOIN decision_directions x ON x.direction_id = g.id"
             " WHERE x.decision_id = ?",
             identifier,
         ),
-        "labels": _dicts(store, "SELECT * FROM labels WHERE decision_id = ? ORDER BY id", identifier),
+        "context": _context(store, event),
+        "labels": _dicts(store, _SAID.format(table="labels"), identifier),
+        "votes": _dicts(store, _SAID.format(table="votes"), identifier),
+        "earlier_labels_and_votes": labels.history(store.connection, identifier),
         "corrections": _dicts(store, "SELECT * FROM corrections WHERE turn_event_id = ?", turn),
         "examples": _dicts(store, "SELECT id, state, origin FROM examples WHERE decision_id = ?", identifier),
     }
+
+
+def _context(store: Store, event: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the last turns before one, oldest first."""
+    found = _dicts(
+        store,
+        "SELECT event_id, role, content FROM events WHERE conversation_id = ? AND seq < ?"
+        " ORDER BY seq DESC LIMIT ?",
+        event["conversation_id"],
+        event["seq"],
+        _CONTEXT_TURNS,
+    )
+    return found[::-1]
 
 
 def _direction(store: Store, identifier: str) -> dict[str, Any] | None:
@@ -147,7 +171,17 @@ def _event(store: Store, identifier: str) -> dict[str, Any] | None:
         return None
     decisions = _dicts(store, "SELECT id FROM decisions WHERE turn_event_id = ?", identifier)
     directions = _dicts(store, "SELECT id, text, scope FROM directions WHERE event_id = ?", identifier)
-    return {"event": found[0], "directions": directions, "decisions": [row["id"] for row in decisions]}
+    shown = {"event": found[0], "directions": directions, "decisions": [row["id"] for row in decisions]}
+    weights = _weights(store, found[0])
+    return shown if weights is None else {**shown, "weights": weights}
+
+
+def _weights(store: Store, event: dict[str, Any]) -> dict[str, Any] | None:
+    """Which weights produced an assistant turn, as the server recorded it; None where it did not."""
+    if event["role"] != "assistant":
+        return None
+    answer = answers.of_turn(store, event)
+    return {"found_by": None} if answer is None else answer
 
 
 def _with_detail(step: dict[str, Any]) -> dict[str, Any]:

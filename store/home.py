@@ -10,6 +10,7 @@ from policies.errors import ConfigError
 
 VERSIONS = "versions"
 LOGS = "logs"
+ANSWERS = "answers"
 LEARNER_SOCKET = "learner.sock"
 LOOP_SOCKET = "loop.sock"
 
@@ -28,7 +29,7 @@ def make_home(home: Path) -> Path:
     Raises ConfigError when the folder cannot be made or does not let us write.
     """
     try:
-        for folder in (home, home / VERSIONS, home / LOGS):
+        for folder in (home, home / VERSIONS, home / LOGS, home / ANSWERS):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         home.chmod(0o700)
     except OSError as error:

@@ -20,7 +20,8 @@ CREATE TABLE events (
     ts INTEGER NOT NULL,                     -- UTC milliseconds
     model TEXT,
     weight_version TEXT,
-    source TEXT NOT NULL,                    -- mqtt | jsonl:<path> | cli
+    interrupted INTEGER NOT NULL DEFAULT 0,  -- 1: broken off, or typed after that
+    source TEXT NOT NULL,                    -- mqtt | log:<path> | cli:<path>
     received INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX events_by_conversation ON events (conversation_id, seq);
@@ -37,10 +38,18 @@ CREATE TABLE dead_letters (
 CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
 
 CREATE TABLE offsets (
-    path TEXT PRIMARY KEY,
+    device INTEGER NOT NULL,
     inode INTEGER NOT NULL,
-    offset INTEGER NOT NULL,
-    updated INTEGER NOT NULL
+    path TEXT NOT NULL,                      -- the name it had last
+    offset INTEGER NOT NULL,                 -- bytes that are in the store
+    fingerprint TEXT NOT NULL,               -- of the bytes before offset: another one is another file
+    format TEXT,                             -- NULL: of no known kind
+    state TEXT NOT NULL,                     -- what the reader of the format goes on with
+    records INTEGER NOT NULL,                -- turns, noise or bad ones
+    decisions INTEGER NOT NULL,
+    alerted INTEGER NOT NULL,                -- 1: that it is not understood, or has no decision, was said
+    updated INTEGER NOT NULL,
+    PRIMARY KEY (device, inode)
 ) STRICT;
 
 CREATE TABLE corrections (
@@ -80,7 +89,19 @@ CREATE TABLE decision_directions (
     PRIMARY KEY (decision_id, direction_id)
 ) STRICT;
 
-CREATE TABLE labels (
+CREATE TABLE labels (                        -- in force
+    id INTEGER PRIMARY KEY,
+    decision_id TEXT NOT NULL REFERENCES decisions (id),
+    direction_id TEXT REFERENCES directions (id),
+    verdict TEXT NOT NULL,
+    confidence REAL NOT NULL,
+    labeller TEXT NOT NULL,                  -- the one that has the word
+    evidence TEXT NOT NULL,
+    created INTEGER NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX labels_once ON labels (decision_id, ifnull(direction_id, ''), labeller);
+
+CREATE TABLE votes (                         -- what the labels were made of
     id INTEGER PRIMARY KEY,
     decision_id TEXT NOT NULL REFERENCES decisions (id),
     direction_id TEXT REFERENCES directions (id),
@@ -90,7 +111,33 @@ CREATE TABLE labels (
     evidence TEXT NOT NULL,
     created INTEGER NOT NULL
 ) STRICT;
-CREATE UNIQUE INDEX labels_once ON labels (decision_id, ifnull(direction_id, ''), labeller);
+CREATE UNIQUE INDEX votes_once ON votes (decision_id, ifnull(direction_id, ''), labeller);
+
+CREATE TABLE label_history (                 -- labels and votes that hold no longer
+    id INTEGER PRIMARY KEY,
+    kind TEXT NOT NULL,                      -- labels | votes
+    decision_id TEXT NOT NULL REFERENCES decisions (id),
+    direction_id TEXT,
+    verdict TEXT NOT NULL,
+    confidence REAL NOT NULL,
+    labeller TEXT NOT NULL,
+    evidence TEXT NOT NULL,
+    created INTEGER NOT NULL,
+    replaced INTEGER NOT NULL
+) STRICT;
+CREATE INDEX label_history_by_decision ON label_history (decision_id);
+
+CREATE TABLE calibrations (
+    id INTEGER PRIMARY KEY,
+    labeller TEXT NOT NULL,
+    slope REAL NOT NULL,                     -- on the log-odds of the confidence
+    intercept REAL NOT NULL,
+    weight REAL NOT NULL,                    -- 0: not believed at all
+    rows INTEGER NOT NULL,                   -- it was fitted on
+    data TEXT NOT NULL,                      -- what they were
+    fitted TEXT NOT NULL,
+    created INTEGER NOT NULL
+) STRICT;
 
 CREATE TABLE examples (
     id TEXT PRIMARY KEY,
@@ -194,6 +241,24 @@ CREATE TABLE processes (
     detail TEXT NOT NULL DEFAULT '',
     updated INTEGER NOT NULL
 ) STRICT;
+
+CREATE TABLE answers (
+    seq INTEGER PRIMARY KEY,
+    response_id TEXT,                        -- NULL where the server gave none
+    choice INTEGER NOT NULL,
+    path TEXT NOT NULL,
+    status INTEGER,                          -- of HTTP; NULL: none was sent
+    outcome TEXT NOT NULL,                   -- finished | abandoned | failed
+    digest TEXT,                             -- of what it says (policies.answers)
+    started_version TEXT,                    -- the weights when its request came
+    started_step INTEGER,
+    started INTEGER NOT NULL,
+    ended_version TEXT,                      -- the weights when its last byte went out
+    ended_step INTEGER,
+    ended INTEGER NOT NULL
+) STRICT;
+CREATE INDEX answers_by_response ON answers (response_id);
+CREATE INDEX answers_by_digest ON answers (digest, ended);
 
 CREATE TABLE state (name TEXT PRIMARY KEY, value TEXT NOT NULL, updated INTEGER NOT NULL) STRICT;
 """

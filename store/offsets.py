@@ -6,26 +6,60 @@ import sqlite3
 from typing import NamedTuple
 
 from store.clock import now_ms
+from store.database import Store
+
+Identity = tuple[int, int]
+"""Device and inode: a file keeps them when it is renamed."""
 
 
 class Offset(NamedTuple):
-    """A place in one file: bytes before `offset` of the file with this `inode` are in the store."""
+    """A place in one file: the bytes before `offset` are in the store, and what they gave.
 
-    path: str
+    Another fingerprint of those bytes is another file under the same identity. `state` is what the reader of
+    the format goes on with. `records` were turns, noise or bad; a log's own metadata does not count.
+    `alerted`: that nothing can be learned from the file was said.
+    """
+
+    device: int
     inode: int
-    offset: int
+    path: str
+    offset: int = 0
+    fingerprint: str = ""
+    format: str | None = None
+    state: str = ""
+    records: int = 0
+    decisions: int = 0
+    alerted: bool = False
+
+    @property
+    def identity(self) -> Identity:
+        """Return what tells this file from others."""
+        return self.device, self.inode
 
 
-def get(connection: sqlite3.Connection, path: str) -> Offset | None:
+_COLUMNS = ", ".join(Offset._fields)
+
+
+def known(store: Store) -> list[Offset]:
+    """Return the place reached in every file that was ever followed."""
+    return [_offset(row) for row in store.rows(f"SELECT {_COLUMNS} FROM offsets")]
+
+
+def get(connection: sqlite3.Connection, identity: Identity) -> Offset | None:
     """Return the place reached in a file, None for a file never read."""
-    row = connection.execute("SELECT path, inode, offset FROM offsets WHERE path = ?", (path,)).fetchone()
-    return None if row is None else Offset(*row)
+    row = connection.execute(
+        f"SELECT {_COLUMNS} FROM offsets WHERE device = ? AND inode = ?", identity
+    ).fetchone()
+    return None if row is None else _offset(row)
 
 
-def put(connection: sqlite3.Connection, place: Offset) -> None:
+def put(connection: sqlite3.Connection, offset: Offset) -> None:
     """Set the place reached in a file."""
     connection.execute(
-        "INSERT INTO offsets VALUES (?, ?, ?, ?) ON CONFLICT (path) DO UPDATE SET"
-        " inode = excluded.inode, offset = excluded.offset, updated = excluded.updated",
-        (*place, now_ms()),
+        f"INSERT OR REPLACE INTO offsets ({_COLUMNS}, updated) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (*offset, now_ms()),
     )
+
+
+def _offset(row: sqlite3.Row) -> Offset:
+    return Offset(*row)._replace(alerted=bool(row["alerted"]))

@@ -10,6 +10,9 @@ from policies.messages import OutboundEvent
 from store.clock import now_ms
 from store.database import Store
 
+KEPT = 10_000
+"""Sent events that stay to be looked at; older ones go."""
+
 
 class Outgoing(NamedTuple):
     """One unsent event. `agent` is None where it concerns the server and not one agent."""
@@ -43,3 +46,10 @@ def mark_sent(connection: sqlite3.Connection, ids: Iterable[int]) -> None:
     """Record that the broker has acknowledged these events."""
     sent = now_ms()
     connection.executemany("UPDATE outbox SET sent = ? WHERE id = ?", [(sent, row_id) for row_id in ids])
+
+
+def prune(connection: sqlite3.Connection, kept: int = KEPT) -> None:
+    """Drop the oldest sent events beyond `kept` rows; unsent ones stay, however old."""
+    connection.execute(
+        "DELETE FROM outbox WHERE sent IS NOT NULL AND id <= (SELECT max(id) FROM outbox) - ?", (kept,)
+    )

@@ -20,7 +20,9 @@ _EXAMPLES = {
     "home": "/var/lib/heedloop",
     "server.url": "http://127.0.0.1:8000",
     "server.arena": "/dev/shm/heedloop",
+    "judge.url": "http://127.0.0.1:8001",
     "bus.url": "mqtt://user:password@127.0.0.1:1883",
+    "training.scale": 1.0,
 }
 """Values for keys that have none by default, which TOML cannot write."""
 

@@ -14,7 +14,8 @@ _QUEUES = {
     " AND quota >"
     " (SELECT count(*) FROM step_rows r JOIN steps s ON s.id = r.step_id WHERE r.example_id = e.id"
     " AND r.kind = 'correction' AND s.state = 'confirmed')",
-    "examples_needing_pair": "SELECT count(*) FROM examples WHERE state = 'needs_pair'",
+    "examples_needing_pair": "SELECT count(*) FROM examples WHERE kind = 'correction'"
+    " AND state = 'needs_pair'",
     "commands_waiting": "SELECT count(*) FROM commands WHERE state = 'waiting'",
     "events_to_publish": "SELECT count(*) FROM outbox WHERE sent IS NULL",
 }
@@ -33,6 +34,8 @@ def summary(store: Store) -> dict[str, Any]:
         "activity": state.get(store, "activity"),
         "learner_attached": bool(state.get(store, "learner", {}).get("ready")),
         "paused": bool(state.get(store, "paused", False)),
+        "pace": state.get(store, "pace"),
+        "prefix_cache": state.get(store, "prefix_cache"),
         "processes": [dict(row) for row in store.rows("SELECT * FROM processes ORDER BY name")],
         "events": _count(store, "SELECT count(*) FROM events"),
         "decisions": _count(store, "SELECT count(*) FROM decisions"),
@@ -41,7 +44,7 @@ def summary(store: Store) -> dict[str, Any]:
         "examples": _counts(
             store, "SELECT kind || '_' || state, count(*) FROM examples GROUP BY kind, state"
         ),
-        "queues": {name: _count(store, sql) for name, sql in _QUEUES.items()},
+        "queues": queues(store),
         "steps": _counts(store, "SELECT state, count(*) FROM steps GROUP BY state"),
         "replay_share": replay_share(store),
         "version": None if version is None else version.model_dump(),
@@ -49,6 +52,11 @@ def summary(store: Store) -> dict[str, Any]:
         "dead_letters": _counts(store, "SELECT reason, count(*) FROM dead_letters GROUP BY reason"),
         "counters": _counts(store, "SELECT name, value FROM counters"),
     }
+
+
+def queues(store: Store) -> dict[str, int]:
+    """Return how many rows wait in each queue."""
+    return {name: _count(store, sql) for name, sql in _QUEUES.items()}
 
 
 def replay_share(store: Store) -> float | None:

@@ -75,7 +75,7 @@ def serving(model_dir: Path, folder: Path, versions: Path, *extra: str, name: st
     port = free_port()
     arena = Path("/dev/shm") / f"heedloop-tests-{os.getpid()}-{port}"
     config = ServerConfig(model=name, extra_args=extra)
-    argv, env = server_command(config, model_dir, arena, versions, port)
+    argv, env = server_command(config, model_dir, arena, versions, port, folder / "answers")
     log = folder / "vllm.log"
     with log.open("wb") as out:
         process = subprocess.Popen(argv, env=env, stdout=out, stderr=out, start_new_session=True, cwd=folder)

@@ -21,7 +21,7 @@ import httpx
 import pytest
 
 from agent.bus import Peer
-from policies.errors import ConfigError
+from policies.errors import ConfigError, InputError
 from store import examples, history, state, steps, versions
 from store.database import Store, open_read_only
 
@@ -187,6 +187,33 @@ def test_bad_records_are_kept_and_counted_and_the_rest_goes_through(system: Syst
         lambda: system.ask("SELECT count(*) FROM events WHERE conversation_id = 'bad'"), 30, "the good turn"
     )
     assert system.ask("SELECT count(*) FROM dead_letters") == before + 3
+
+
+def test_the_history_says_which_weights_produced_a_turn(system: System) -> None:
+    serving, asked = system.known("serving"), {"role": "user", "content": "Name a river."}
+    body = {"model": serving["model_name"], "messages": [asked], "max_tokens": 12}
+    reply = httpx.post(f"{serving['url']}/v1/chat/completions", json=body, timeout=60)
+    said = reply.json()["choices"][0]["message"]["content"]
+    turn = {"conversation_id": uuid4().hex, "role": "assistant", "content": said}
+    by_text, by_id = {**turn, "event_id": uuid4().hex}, {**turn, "event_id": reply.json()["id"]}
+    system.say("turns", by_text, by_id)
+
+    def found(event_id: str) -> Any:
+        store = system.store
+        try:
+            return history.show(store, event_id)["weights"]
+        except InputError:  # the turn has not come yet
+            return {"found_by": None}
+        finally:
+            store.close()
+
+    for event_id, how in ((by_text["event_id"], "text and time"), (by_id["event_id"], "response id")):
+        eventually(lambda event_id=event_id: found(event_id)["found_by"], 60, "the record of an answer")
+        weights = found(event_id)
+        assert weights["found_by"] == how
+        assert weights["response_id"] == reply.json()["id"]
+        assert weights["started_version"] == reply.headers["x-heedloop-version"]
+        assert weights["ended_step"] == int(reply.headers["x-heedloop-end-step"])
 
 
 def test_the_loop_killed_comes_back_and_misses_nothing(system: System) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Verdict = Literal["ok", "warn", "missing"]
+Verdict = Literal["ok", "warn", "missing", "failed"]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """`missing` keeps heedloop from running, `warn` makes it slower or less safe; `advice`: what to do."""
+    """`missing` keeps heedloop from running, `warn` makes it slower or less safe, `failed` is a failed proof.
+
+    `advice` says what to do.
+    """
 
     name: str
     verdict: Verdict

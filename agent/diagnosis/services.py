@@ -8,12 +8,13 @@ import socket
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import aiomqtt
 import httpx
 import psutil
 
-from agent.bus import parse_url
+from agent.address import parse_url
 from agent.diagnosis.finding import Finding, missing, ok, warn
 from agent.diagnosis.weights import embedded_file, is_embedded, model_folder
 from policies.config import Config
@@ -127,7 +128,7 @@ def ports(config: Config, home: Path) -> Iterator[Finding]:
 
 def server(config: Config, home: Path) -> Iterator[Finding]:
     """Ask the model server, where one should be running."""
-    url = config.server.url or (_known_url(home) if _running(home) else None)
+    url = config.server.url or (_fact(home, "server_url") if _running(home) else None)
     if url is None:
         yield ok("server", "not running; `run.py up` starts it")
         return
@@ -140,6 +141,27 @@ def server(config: Config, home: Path) -> Iterator[Finding]:
         yield ok("server", f"{url} answers")
     else:
         yield missing("server", f"{url}/health answers {code}", "look into its log")
+
+
+def prefix_cache(config: Config, home: Path) -> Iterator[Finding]:
+    """Say how the running server keeps cached prefixes of older weights away from new requests."""
+    told: dict[str, Any] | None = _fact(home, "prefix_cache") if _running(home) else None
+    if told is None:
+        return
+    policy = told["policy"]
+    if policy == "unsound":
+        advice = "set server.prefix_cache to none, or take the vLLM that this release was made for"
+        yield warn("prefix cache", "not used: this vLLM would mix prefixes of older weights", advice)
+    elif policy == "silent":
+        advice = "start it with --scheduler-cls learner.live.scheduler.live_scheduler"
+        yield warn("prefix cache", "the server tells nothing, not even its load", advice)
+    elif policy == "off":
+        yield warn("prefix cache", "answers may use stale prefixes", "set server.prefix_cache to salt")
+    else:
+        yield ok(
+            "prefix cache",
+            policy if policy != "bounded" else f"at most {config.server.prefix_cache_steps} steps old",
+        )
 
 
 async def _connect(url: str) -> str | None:
@@ -171,11 +193,10 @@ def _running(home: Path) -> bool:
         reader.close()
 
 
-def _known_url(home: Path) -> str | None:
+def _fact(home: Path, name: str) -> Any:
     reader = open_read_only(home)
     try:
-        url: str | None = state.get(reader, "server_url")
-        return url
+        return state.get(reader, name)
     finally:
         reader.close()
 

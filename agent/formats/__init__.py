@@ -1,18 +1,24 @@
-"""Log formats: small adapters from the bytes of a log to turns."""
+"""Log formats: small adapters from the records of a log to turns. The interface is in `base`."""
 
-from agent.formats.base import Format, Parsed, bounded_lines
-from agent.formats.detect import FORMATS, detect_format
-from agent.formats.openai import OpenAIDocument, OpenAILines, parse_line
-from agent.formats.tau_bench import TauBench
+from agent.formats.base import Format, Line, Parsed, Place, Reader, Remark, bounded_lines
+from agent.formats.detect import FORMATS, detect_record
+from agent.formats.log_file import Log, detect_format, read_line, read_record, read_stream
+from agent.formats.openai import OpenAIMessages
 
 __all__ = [
     "FORMATS",
     "Format",
-    "OpenAIDocument",
-    "OpenAILines",
+    "Line",
+    "Log",
+    "OpenAIMessages",
     "Parsed",
-    "TauBench",
+    "Place",
+    "Reader",
+    "Remark",
     "bounded_lines",
     "detect_format",
-    "parse_line",
+    "detect_record",
+    "read_line",
+    "read_record",
+    "read_stream",
 ]

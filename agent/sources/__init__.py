@@ -1,1 +1,1 @@
-"""Where turns come from beside the bus."""
+"""Where turns come from beside the bus: log files that an agent writes anyway."""

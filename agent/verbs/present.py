@@ -46,6 +46,8 @@ def _print(now: dict[str, Any]) -> None:
             ("server", now["server_url"]),
             ("broker", now["broker_url"]),
             ("training", "paused" if now["paused"] else now["activity"]),
+            ("pace", _pace(now["pace"])),
+            ("prefix cache", _prefix_cache(now["prefix_cache"])),
             ("version in force", None if version is None else f"{version['id']} ({version['kind']})"),
             ("turns", now["events"]),
             ("decision points", now["decisions"]),
@@ -62,3 +64,19 @@ def _print(now: dict[str, Any]) -> None:
     if probe is not None:
         title = f"last probe: {probe['verdict']} at {moment(probe['created'])} {probe['reason']}"
         print_table(title, ("probe", "value"), list(probe["values"].items()))
+
+
+def _pace(pace: dict[str, Any] | None) -> str | None:
+    if pace is None:
+        return None
+    cost = "not measured" if pace["slowdown"] is None else f"{pace['slowdown']:+.1%}"
+    since = pace["starved_since"]
+    starved = "" if since is None else f"; STARVED since {moment(int(since * 1000))}"
+    return f"works {pace['share']:.0%} of the time; a decode step then takes {cost}{starved}"
+
+
+def _prefix_cache(cache: dict[str, Any] | None) -> str | None:
+    if cache is None or cache["policy"] == "none":
+        return None if cache is None else "none"
+    queried, found = cache["tokens_queried"], cache["tokens_found"]
+    return f"{cache['policy']}; {found} of {queried} prompt tokens found"

@@ -1,4 +1,4 @@
-"""`run.py doctor`, `config show`, `schema`: about the installation and the contract."""
+"""`run.py doctor`, `config show`, `schema`: about the installation, a model, and the contract."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import typer
 from pydantic import BaseModel
 
+from agent.diagnosis.proof import Prove, findings_of
 from agent.doctor import examine, exit_code
 from agent.verbs.output import print_json, print_table
 from policies import messages, topics
@@ -31,15 +32,20 @@ PAYLOADS: dict[topics.Channel, tuple[type[BaseModel], ...]] = {
 }
 
 
-def show_findings(config: Config, *, json: bool) -> None:
-    """Print what the doctor found; exit code 1 when something needed is missing."""
-    findings = examine(config)
+_VERDICT = ("every weight is live", "cannot be learned as it is")
+
+
+def show_doctor(config: Config, prove: Prove | None, *, json: bool) -> None:
+    """Print what the doctor finds, or what `prove` does of the model; exit code 1 when something is wrong."""
+    findings = examine(config) if prove is None else findings_of(prove(config.server))
+    code = exit_code(findings)
     if json:
         print_json([asdict(finding) for finding in findings])
     else:
+        title = "doctor" if prove is None else f"{config.server.model}: {_VERDICT[code]}"
         rows = [(f.name, f.verdict, f.detail, f.advice) for f in findings]
-        print_table("doctor", ("what", "verdict", "found", "what to do"), rows)
-    raise typer.Exit(exit_code(findings))
+        print_table(title, ("what", "verdict", "found", "what to do"), rows)
+    raise typer.Exit(code)
 
 
 def show_config(config: Config, *, json: bool) -> None:

@@ -17,7 +17,7 @@ from policies.errors import Unreachable
 
 NAME = "m"
 START_S = 300.0
-_OURS = ("--load-format", "--model-loader-extra-config", "--middleware")
+_OURS = ("--load-format", "--model-loader-extra-config", "--middleware", "--scheduler-cls")
 """Options with a value that only a live server has."""
 
 

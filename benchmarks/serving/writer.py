@@ -19,11 +19,14 @@ from torch import Tensor
 
 from benchmarks.step import QUESTIONS, correction, general
 from learner.live.client import LiveWeights
+from learner.live.control import map_page
+from learner.live.load import LoadWords
 from learner.model import load_model
+from learner.pacing import Pacer, pausing
 from learner.rounding import noise_key, stochastic_round
 from learner.tokens import Row
 from learner.trainer import Trainer
-from policies.config import TrainingConfig
+from policies.config import ServingConfig, TrainingConfig
 
 LEARNING_RATE = 1e-6
 """Small: the served text stays text however long the benchmark runs."""
@@ -37,19 +40,33 @@ class Writer:
         self._live = LiveWeights.attach(arena)
         model, tokenizer = load_model(model_dir)
         base, _ = load_model(model_dir)
+        self._load = LoadWords(map_page(arena, write=True))
+        self._pacer = Pacer(ServingConfig())
+        self._pacer.paced(model)
+        self._pacer.paced(base)
         self._trainer = Trainer(model, tokenizer, base, TrainingConfig(), 0)
         self._served = {name: self._live.read(name) for name in self._live.names}
         self._batches = list(self._rows())
         self._steps = 0
 
     def train(self, told: Callable[[], bool]) -> dict[str, Any]:
-        """Take steps on the live weights until told otherwise."""
+        """Take steps on the live weights until told otherwise, at the pace of the product."""
+        self._pacer.attach(self._load)
+        try:
+            return self.hurry(told)
+        finally:
+            self._pacer.idle()
+            self._pacer.attach(None)
+
+    def hurry(self, told: Callable[[], bool]) -> dict[str, Any]:
+        """Take steps without a rest, where `train` did not ask for them."""
         began, first = time.monotonic(), self._steps
+        write = pausing(self._live.write, self._pacer)
         while not told():
             self._steps += 1
             gradients = self._trainer.backward(self._batches[self._steps % len(self._batches)])
             with self._live.publishing("benchmark", self._steps):
-                self._trainer.apply(gradients, LEARNING_RATE, self._live.write)
+                self._trainer.apply(gradients, LEARNING_RATE, write)
         return {"steps": self._steps - first, "seconds": time.monotonic() - began}
 
     def rewrite(self, told: Callable[[], bool]) -> dict[str, Any]:
@@ -112,7 +129,7 @@ def _told() -> bool:
 def main() -> None:
     """Do what each line says, until `quit` or the end of stdin."""
     writer = Writer(Path(sys.argv[1]), Path(sys.argv[2]))
-    until_told = {"train": writer.train, "rewrite": writer.rewrite}
+    until_told = {"train": writer.train, "hurry": writer.hurry, "rewrite": writer.rewrite}
     at_once: dict[str, Callable[..., dict[str, Any]]] = {
         "turn": writer.turn,
         "restore": writer.restore,

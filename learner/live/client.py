@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,23 +15,26 @@ from torch import Tensor
 from learner.live.arena import Arena
 from learner.live.control import ControlPage, Position
 from learner.live.folder import BORROWED
-from learner.live.manifest import NAME, Manifest, parse_manifest, read_manifest
+from learner.live.manifest import NAME, Manifest, parse_manifest, read_manifests
+from learner.live.privacy import require_private
 from learner.live.tensors import LiveTensors
 from policies.errors import GuardRefused, Unreachable, UnsupportedModel
 
 
 class LiveWeights:
-    """The live weights of one server process. Made by `attach`.
+    """The live weights of one server, of all its ranks. Made by `attach`.
 
     Writing needs `with live.publishing(version, step):`, which makes sure, once, that the server that is
     mapped here still serves. A server that came back is another generation: close, and attach again.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, arena: Arena, lock: int | None) -> None:
-        self.folder, self.manifest = folder, manifest
-        self._arena, self._lock, self._open = arena, lock, False
-        self._tensors = LiveTensors(manifest, arena)
-        self._page = ControlPage(memoryview(arena.map))
+    def __init__(self, folder: Path, parts: Sequence[tuple[Manifest, Arena]], lock: int | None) -> None:
+        self.folder, self._parts = folder, parts
+        self.manifest = parts[0][0]
+        self._lock, self._open = lock, False
+        self._tensors = LiveTensors(parts)
+        self._pages = [ControlPage(memoryview(arena.map)) for _, arena in parts]
+        self._page = self._pages[0]  # the one that says what the bytes are
         self._seen: tuple[int, int] | None = None  # the manifest file that was last found to be ours
         self.names = self._tensors.names
 
@@ -44,15 +47,11 @@ class LiveWeights:
         """
         lock = _lock(arena) if exclusive else None
         try:
-            manifest = read_manifest(arena)
-            if not manifest.owner_alive():
-                raise Unreachable(
-                    f"{arena}: the server that owned it (pid {manifest.pid}) is gone; start it again"
-                )
-            if manifest.lost or manifest.unmapped:
-                raise UnsupportedModel(f"{arena}: {(manifest.lost + manifest.unmapped)[0]} is not live")
-            live = cls(arena, manifest, Arena.open(arena, manifest), lock)
-            if not live._page.belongs_to(manifest.generation):
+            manifests = read_manifests(arena)
+            for manifest in manifests:
+                _require_sound(arena, manifest)
+            live = cls(arena, [(manifest, Arena.open(arena, manifest)) for manifest in manifests], lock)
+            if not live._pages_are_ours():
                 raise Unreachable(f"{arena}: manifest and weights are of two servers; is one just starting?")
             if exclusive:
                 live._return_borrowed()
@@ -66,6 +65,11 @@ class LiveWeights:
     def generation(self) -> str:
         """Random id of the server process whose weights these are."""
         return self.manifest.generation
+
+    @property
+    def ranks(self) -> int:
+        """How many ranks the server spreads its weights over."""
+        return len(self._parts)
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of a parameter, as in the checkpoint."""
@@ -113,6 +117,7 @@ class LiveWeights:
         """Say what the bytes are now; the epoch grows by one. Raises as `publishing` does."""
         if self._lock is None:
             raise GuardRefused(f"{self.folder}: attached to read only; attach with exclusive=True to write")
+        self._tensors.settle()
         self._require_current()
         return self._page.mark(version_id, step)
 
@@ -136,7 +141,10 @@ class LiveWeights:
         except FileNotFoundError:
             return False
         self._seen = seen
-        return self.manifest.owner_alive() and self._page.belongs_to(self.generation)
+        return all(manifest.owner_alive() for manifest, _ in self._parts) and self._pages_are_ours()
+
+    def _pages_are_ours(self) -> bool:
+        return all(page.belongs_to(self.generation) for page in self._pages)
 
     @contextmanager
     def borrowed(self, name: str) -> Iterator[tuple[str, Tensor]]:
@@ -177,6 +185,13 @@ class LiveWeights:
             self._lock = None
 
 
+def _require_sound(folder: Path, manifest: Manifest) -> None:
+    if not manifest.owner_alive():
+        raise Unreachable(f"{folder}: the server that owned it (pid {manifest.pid}) is gone; start it again")
+    if manifest.lost or manifest.unmapped:
+        raise UnsupportedModel(f"{folder}: {(manifest.lost + manifest.unmapped)[0]} is not live")
+
+
 def _identity(path: Path) -> tuple[int, int]:
     found = path.stat()
     return found.st_ino, found.st_mtime_ns
@@ -186,6 +201,8 @@ def _lock(folder: Path) -> int:
     """Lock the manifest for the single writer. Raises GuardRefused when another process has it."""
     path = folder / NAME
     try:
+        require_private(folder)
+        require_private(path)
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError as error:
         raise Unreachable(

@@ -1,16 +1,19 @@
 """The control page: the first page of an arena, 512 words of int64. It says which version the bytes are.
 
-Words: 0 magic, 1 format, 2 generation, 3 epoch; from 16 and from 64 two slots (step, length of the version
-id, its bytes). The epoch is the commit: slot `epoch % 2` is the valid one, so a writer killed half-way
-leaves the old position.
+Words: 0 magic, 1 format, 2 generation, 3 epoch, 4 floor (the epoch of the last write that was no further
+step of a version); from 16 and from 64 two slots (step, length of the version id, its bytes); from 128 the
+words of `learner.live.load`. The epoch is the commit: slot `epoch % 2` is the valid one, so a writer killed
+half-way leaves the old position.
 """
 
 from __future__ import annotations
 
+import mmap
 from dataclasses import dataclass
+from pathlib import Path
 
-from learner.live.manifest import FORMAT
-from policies.errors import ConfigError
+from learner.live.manifest import FORMAT, data_name
+from policies.errors import ConfigError, Unreachable
 
 PAGE = 4096
 _MAGIC = int.from_bytes(b"HEEDLOOP", "little")
@@ -38,7 +41,7 @@ class ControlPage:
     def format(self, generation: str, version: str, step: int) -> None:
         """Write a fresh page at epoch 0."""
         self._fill(0, version, step)
-        self._words[1], self._words[2], self._words[3] = FORMAT, _word(generation), 0
+        self._words[1], self._words[2], self._words[3], self._words[4] = FORMAT, _word(generation), 0, 0
         self._words[0] = _MAGIC
 
     def belongs_to(self, generation: str) -> bool:
@@ -47,10 +50,23 @@ class ControlPage:
 
     def mark(self, version: str, step: int) -> Position:
         """Publish a new position. Only the one writer may call it."""
-        epoch = self._words[3] + 1
+        before = self.position()
+        epoch = before.epoch + 1
         self._fill(epoch % 2, version, step)
+        if version != before.version or step <= before.step:
+            self._words[4] = epoch
         self._words[3] = epoch
         return Position(version, step, epoch)
+
+    @property
+    def epoch(self) -> int:
+        """How often the bytes were marked since the server started."""
+        return self._words[3]
+
+    @property
+    def floor(self) -> int:
+        """Epoch of the last mark that was no further step of a version."""
+        return self._words[4]
 
     def position(self) -> Position:
         """The last published position."""
@@ -78,6 +94,17 @@ class ControlPage:
     def close(self) -> None:
         """Let go of the mapping."""
         self._words.release()
+
+
+def map_page(folder: Path, *, write: bool = False) -> memoryview:
+    """Map the control page of an arena. Raises Unreachable where there is none."""
+    path = folder / data_name(0)
+    try:
+        with path.open("r+b" if write else "rb") as file:
+            access = mmap.ACCESS_WRITE if write else mmap.ACCESS_READ
+            return memoryview(mmap.mmap(file.fileno(), PAGE, access=access))
+    except (FileNotFoundError, ValueError) as error:
+        raise Unreachable(f"{path}: no live weights here; is the server up?") from error
 
 
 def _word(generation: str) -> int:

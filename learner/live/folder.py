@@ -1,7 +1,8 @@
 """The folder of an arena (mode 0700): who may have it, and what is removed from it. No torch here.
 
-It holds `rank0.bin` (the weights), `rank0.json` (the manifest) and `owner.lock`, which the serving process
-keeps locked as long as it lives. A restart replaces the files: whoever mapped the old ones holds a ghost.
+It holds for each rank `rank0.bin` (the weights) and `rank0.json` (the manifest), and `owner.lock`, which the
+serving process keeps locked as long as it lives. A restart replaces the files: whoever mapped the old ones
+holds a ghost.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 import time
 from pathlib import Path
 
-from learner.live.manifest import DATA, NAME
+from learner.live.privacy import require_private
 from policies.errors import ConfigError, GuardRefused
 
 LOCK = "owner.lock"
@@ -28,7 +29,7 @@ def claim(folder: Path) -> int:
     """Take the folder for this process, and drop what dead owners left there and beside it (`heedloop-*`).
 
     Returns the lock's file descriptor: keep it open. Raises GuardRefused when a living server has the folder,
-    ConfigError when it cannot be made or belongs to another user.
+    ConfigError when it cannot be made or is not private to this user.
     """
     lock = _lock(folder)
     if lock is None:
@@ -63,12 +64,13 @@ def discard(folder: Path, patience: float = 0.0) -> None:
 
 def clear(folder: Path) -> None:
     """Remove the files of an arena whose lock the caller holds: whoever has them mapped keeps a ghost."""
-    for name in (NAME, f"{NAME}.new", DATA, f"{DATA}.new", BORROWED, f"{BORROWED}.new"):
-        (folder / name).unlink(missing_ok=True)
+    for pattern in ("rank*.json", "rank*.json.new", "rank*.bin", "rank*.bin.new", f"{BORROWED}*"):
+        for path in folder.glob(pattern):
+            path.unlink(missing_ok=True)
 
 
 def _lock(folder: Path) -> int | None:
-    """Make the folder private and lock it. None when another process has the lock."""
+    """Make the folder, private, and lock it. None when another process has the lock."""
     while True:
         _make(folder)
         try:
@@ -90,9 +92,7 @@ def _lock(folder: Path) -> int | None:
 def _make(folder: Path) -> None:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if folder.is_symlink() or folder.stat().st_uid != os.getuid():
-            raise ConfigError(f"{folder}: belongs to another user; choose another `server.arena`")
-        folder.chmod(0o700)
+        require_private(folder)
     except FileNotFoundError:
         pass  # discarded by another process: the caller tries again
     except OSError as error:

@@ -1,7 +1,8 @@
-"""The manifest of an arena: which bytes of the shared file are which weights. Written by the server, read by
-all.
+"""The manifest of an arena: which bytes of the shared memory are which weights. Written by the server, read
+by all.
 
-No torch here: a process that only wants to know who serves may read it.
+A server of several ranks (tensor parallel) has one manifest and one arena a rank, in one folder; that of
+rank 0 is written last. No torch here: a process that only wants to know who serves may read it.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from learner.live.privacy import require_private
 from policies.errors import ConfigError, Unreachable
 
 FORMAT = 1
 NAME = "rank0.json"
+"""The manifest of rank 0: the writer locks it."""
 DATA = "rank0.bin"
 
 
@@ -35,12 +38,23 @@ class TensorEntry(_Frozen):
 
 
 class Run(_Frozen):
-    """`count` elements from `source` on of the flat HF parameter are elements from `start` on of `tensor`."""
+    """`count` elements from `source` on of the flat HF parameter are elements from `start` on of `tensor`.
+
+    A column slice, which a rank of several may hold, is `repeat` such runs: `step` elements apart in the
+    parameter, one after the other in the tensor.
+    """
 
     tensor: str
     source: int
     start: int
     count: int
+    repeat: int = 1
+    step: int = 0
+
+    @property
+    def elements(self) -> int:
+        """How many elements of the tensor these are."""
+        return self.count * self.repeat
 
 
 class Checkpoint(_Frozen):
@@ -48,6 +62,15 @@ class Checkpoint(_Frozen):
 
     shape: tuple[int, ...]
     dtype: str
+
+
+class Device(_Frozen):
+    """Where the weights lie that are not in the file: the GPU's uuid, the CUDA IPC handle of their one block
+    in hexadecimal.
+    """
+
+    uuid: str
+    handle: str = Field(pattern="^[0-9a-f]{128}$")
 
 
 class Manifest(_Frozen):
@@ -60,6 +83,8 @@ class Manifest(_Frozen):
     pid: int
     started: int
     rank: int = 0
+    ranks: int = 1
+    device: Device | None = None
     nbytes: int
     prefix_caching: bool
     control: TensorEntry
@@ -90,11 +115,22 @@ def process_started(pid: int) -> int | None:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Put the manifest in place in one step, readable by the owner only."""
-    fresh = folder / f"{NAME}.new"
+    path = folder / manifest_name(manifest.rank)
+    fresh = path.with_suffix(".json.new")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(manifest.model_dump_json(exclude_defaults=False))
-    os.replace(fresh, folder / NAME)
+    os.replace(fresh, path)
+
+
+def manifest_name(rank: int) -> str:
+    """File name of a rank's manifest."""
+    return f"rank{rank}.json"
+
+
+def data_name(rank: int) -> str:
+    """File name of a rank's shared memory."""
+    return f"rank{rank}.bin"
 
 
 def parse_manifest(text: str, path: Path) -> Manifest:
@@ -110,12 +146,26 @@ def parse_manifest(text: str, path: Path) -> Manifest:
     return manifest
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """Read the manifest of an arena. Raises Unreachable when there is none, ConfigError when it is
-    damaged.
+def read_manifests(folder: Path) -> tuple[Manifest, ...]:
+    """Read the manifests of all ranks, in order. Raises as `read_manifest`; Unreachable when they are of two
+    servers.
     """
-    path = folder / NAME
+    first = read_manifest(folder)
+    ranks = (first, *(read_manifest(folder, rank) for rank in range(1, first.ranks)))
+    if {(m.generation, m.ranks) for m in ranks} != {(first.generation, first.ranks)}:
+        raise Unreachable(f"{folder}: the ranks are of two servers; is one just starting?")
+    return ranks
+
+
+def read_manifest(folder: Path, rank: int = 0) -> Manifest:
+    """Read the manifest of one rank.
+
+    Raises Unreachable when there is none, ConfigError when it is damaged or not private to this user.
+    """
+    path = folder / manifest_name(rank)
     try:
+        require_private(folder)
+        require_private(path)
         return parse_manifest(path.read_text(), path)
     except FileNotFoundError as error:
         raise Unreachable(

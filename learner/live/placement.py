@@ -1,4 +1,7 @@
-"""Where each parameter of a loaded vLLM model goes in the arena, and how the model computes from there.
+"""Where each parameter of a vLLM model goes in the arena, and how the model computes from there.
+
+On a CPU parameters move in after loading, when vLLM has packed what it packs. On a GPU nothing is packed, and
+they move in before: the arena takes the place of torch's memory, so that there is never a second copy.
 
 Two private touches of vLLM: `cpu_linear` (the kernel of a layer) and `_cpu_unpacked_conv_weight` (marks a
 convolution that vLLM packed).
@@ -39,7 +42,7 @@ def plan(model: nn.Module, loaded: Loaded) -> tuple[dict[str, TensorEntry], dict
     entries: dict[str, TensorEntry] = {}
     homes: dict[str, Home] = {}
     first: dict[int, str] = {}
-    kernel = kernel_packs()
+    kernel = next(model.parameters()).device.type == "cpu" and kernel_packs()
     for path, module in model.named_modules():
         for own, parameter in module.named_parameters(recurse=False):
             name = f"{path}.{own}" if path else own
@@ -80,6 +83,12 @@ def _refuse_moved(name: str, p: Tensor, loaded: Loaded, kind: str) -> None:
         raise UnsupportedModel(f"live weights: {name} is removed or made anew by vLLM after loading")
     if kind != "conv32" and (p.data_ptr(), tuple(p.shape)) != loaded[name]:
         raise UnsupportedModel(f"live weights: {name} is rearranged by vLLM after loading")
+
+
+def settle_in(arena: Arena, entries: dict[str, TensorEntry], homes: dict[str, Home]) -> None:
+    """Give every parameter, not loaded yet, its memory in the arena. Nothing may be packed."""
+    for name, home in homes.items():
+        home.parameter.data = arena.tensor(entries[name]).view(entries[name].shape)
 
 
 def move(memory: Tensor, entry: TensorEntry, home: Home) -> None:
@@ -137,14 +146,14 @@ def kernel_packs() -> bool:
 def padding(model: nn.Module) -> dict[str, int]:
     """Elements of each vocabulary matrix that are real: vLLM pads its rows to 64, with zeros."""
     return {
-        f"{path}.weight": module.org_vocab_size * module.embedding_dim
+        f"{path}.weight": module.shard_indices.num_org_elements * module.embedding_dim
         for path, module in model.named_modules()
         if isinstance(module, VocabParallelEmbedding)
     }
 
 
 def refuse_outside(model: nn.Module, arena: Arena) -> None:
-    """Raises UnsupportedModel when a parameter, or a kernel's own copy of one, is not in the arena."""
+    """Raises UnsupportedModel when a parameter, or a CPU kernel's own copy of one, is not in the arena."""
     outside = [n for n, p in model.named_parameters() if p.numel() and not arena.holds(p.data)]
     kernels = [
         n

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,13 @@ def check_supported(model_dir: Path) -> None:
         if isinstance(part, dict):
             _refuse_config(model_dir, part)
     _refuse_missing(model_dir)
+
+
+def text_only_flags(model_dir: Path) -> list[str]:
+    """What to tell vLLM of a checkpoint that can also see: to serve its text part, which is what learns."""
+    path = model_dir / "config.json"
+    config = json.loads(path.read_text()) if path.exists() else {}
+    return ["--language-model-only"] if "vision_config" in config else []
 
 
 def _refuse_missing(model_dir: Path) -> None:
@@ -69,6 +77,8 @@ def refuse_engine(vllm_config: Any, model_config: Any) -> None:
     import torch
     from vllm import envs
 
+    from learner.live import cuda
+
     parallel, compiled = vllm_config.parallel_config, vllm_config.compilation_config
     inductor = compiled.inductor_compile_config
     reasons = {
@@ -78,11 +88,24 @@ def refuse_engine(vllm_config: Any, model_config: Any) -> None:
         "sleep mode (--enable-sleep-mode)": model_config.enable_sleep_mode,
         "speculative decoding (--speculative-config)": vllm_config.speculative_config is not None,
         "max_autotune, which freezes weights": bool(inductor.get("max_autotune")),
-        "several ranks (tensor, pipeline or data parallel)": parallel.world_size_across_dp > 1,
+        "pipeline or data parallel (tensor parallel is fine)": (
+            parallel.world_size_across_dp > parallel.tensor_parallel_size
+        ),
+        "expandable segments (PYTORCH_CUDA_ALLOC_CONF)": (
+            vllm_config.device_config.device_type == "cuda" and cuda.expandable_segments(os.environ)
+        ),
         f"dtype {model_config.dtype} (use --dtype bfloat16)": model_config.dtype != torch.bfloat16,
         "cached compilation (set VLLM_USE_AOT_COMPILE=0)": envs.VLLM_USE_AOT_COMPILE
         and not model_config.enforce_eager,
     }
+    reasons["prefix caching without `--scheduler-cls learner.live.scheduler.live_scheduler`"] = bool(
+        vllm_config.cache_config.enable_prefix_caching
+    ) and not _keeps_prefixes_apart(vllm_config)
     found = [reason for reason, holds in reasons.items() if holds]
     if found:
         raise UnsupportedModel(f"live weights do not go with {found[0]}")
+
+
+def _keeps_prefixes_apart(vllm_config: Any) -> bool:
+    """Whether the scheduler salts cached prefixes: else those of older weights would be used."""
+    return "learner.live.scheduler" in str(vllm_config.scheduler_config.scheduler_cls)

@@ -5,7 +5,7 @@ written by hand.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -50,15 +50,19 @@ class LoadTrace(TorchDispatchMode):
 
     def _note(self, target: str, into: Tensor, source: Any) -> None:
         name = self._source(source) if isinstance(source, Tensor) else None
-        if name is None or source.shape != into.shape or not (_dense(source) and _dense(into)):
+        pattern = _pattern(source) if name is not None and into.is_contiguous() else None
+        if name is None or pattern is None or source.shape != into.shape:
             self.lost.append(target)
             return
         low = self._spans[bisect_right(self._low, into.data_ptr()) - 1][0]
+        count, repeat, step = pattern
         run = Run(
             tensor=target,
             source=(source.data_ptr() - self.sources[name].data_ptr()) // source.element_size(),
             start=(into.data_ptr() - low) // into.element_size(),
-            count=into.numel(),
+            count=count,
+            repeat=repeat,
+            step=step,
         )
         self.runs.setdefault(name, []).append(run)
 
@@ -76,9 +80,16 @@ class LoadTrace(TorchDispatchMode):
         return None
 
 
-def _dense(tensor: Tensor) -> bool:
-    """Whether the elements lie in one run of memory, in order."""
-    return tensor.is_contiguous()
+def _pattern(tensor: Tensor) -> tuple[int, int, int] | None:
+    """(count, repeat, step) of the memory that a tensor covers in order: one run, or runs of equal length and
+    distance (a slice of columns). None for anything else.
+    """
+    if tensor.is_contiguous():
+        return tensor.numel(), 1, 0
+    row = tensor[0]
+    if row.is_contiguous() and tensor.stride(0) >= row.numel():
+        return row.numel(), tensor.shape[0], tensor.stride(0)
+    return None
 
 
 def joined(runs: list[Run]) -> tuple[Run, ...]:
@@ -89,6 +100,7 @@ def joined(runs: list[Run]) -> tuple[Run, ...]:
         follows = (
             last is not None
             and last.tensor == run.tensor
+            and last.repeat == run.repeat == 1
             and (last.source + last.count == run.source and last.start + last.count == run.start)
         )
         if last is not None and follows:
@@ -105,5 +117,14 @@ def covered(runs: Iterable[Run]) -> dict[str, int | None]:
     filled: dict[str, int | None] = {}
     for run in sorted(runs, key=lambda r: (r.tensor, r.start)):
         so_far = filled.get(run.tensor, 0)
-        filled[run.tensor] = so_far + run.count if so_far == run.start else None
+        filled[run.tensor] = so_far + run.elements if so_far == run.start else None
     return filled
+
+
+def whole(runs: Sequence[Run], elements: int) -> bool:
+    """Whether the runs, of all ranks together, hold every one of a parameter's `elements`."""
+    starts = [torch.arange(run.repeat) * run.step + run.source for run in runs]
+    ends = [start + run.count for start, run in zip(starts, runs, strict=True)]
+    low, order = torch.cat(starts).sort()
+    high = torch.cat(ends)[order].cummax(0).values
+    return bool(low[0] == 0 and high[-1] == elements and (low[1:] <= high[:-1]).all())

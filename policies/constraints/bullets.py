@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar
 
-from policies.constraints.constraint import NUMBER, Constraint, Masked, pattern_reader, whole_number
+from policies.constraints.constraint import Constraint, Masked, pattern_reader
+from policies.constraints.counting import NUMBER, whole_number
 from policies.sentences import split_sentences
 
 _BULLET = re.compile(r"^\s*(?:[-•+]\s+|\*(?!\*)\s*)(?=\S)")
@@ -51,6 +52,7 @@ class NoBullets(Constraint):
 
     kind: ClassVar[str] = "no_bullets"
     group: ClassVar[str] = "shape"
+    prohibits: ClassVar[bool] = True
 
     def check(self, text: str) -> bool:
         """Say whether no line is a list item (an empty text says nothing)."""
@@ -95,21 +97,34 @@ def _starts(match: re.Match[str], sentence: Masked) -> Constraint | None:
     return Bullets(None, only=True) if mark in {"-", "*", "•"} else None
 
 
-_POINTS = r"(?:markdown |short |concise |brief )*(?:bullets?(?: ?-?points?)?|bulleted (?:points|items|lines))"
+def _is_vague(match: re.Match[str], sentence: Masked) -> bool:
+    """Say whether the number is a bound or a guess, not a count."""
+    return (
+        _BEFORE.search(sentence.text[: match.start()]) is not None
+        or _BEHIND.match(sentence.text, match.end()) is not None
+    )
 
-_VAGUE = (
-    rf"\b(?:at least|at most|about|around|up to|or more|or fewer|minimum|maximum|{NUMBER} (?:to|or|"
-    rf"-) {NUMBER})\b"
+
+_POINTS = (
+    r"(?:markdown |very |short |concise |brief |main |key )*(?:bullets?(?: ?-?points?)?|bulleted (?:points|"
+    r"items|lines))"
 )
+
+_BEFORE = re.compile(
+    rf"\b(?:at least|at most|about|around|up to|minimum(?: of)?|maximum(?: of)?|more than|(?:fewer|"
+    rf"less) than|over|under|{NUMBER} ?(?:to|or|-)|between {NUMBER} and) ?$|-$"
+)
+_BEHIND = re.compile(r",? (?:or (?:more|fewer|less)|at (?:least|most)|minimum|maximum|max)\b")
 
 READERS = (
     pattern_reader(
+        "bullet list point start begin",
         (
             (
-                r"\bno (?:bullet ?-?points?|bullets|bulleted lists?|lists)\b"
+                r"\bno (?:bullet ?-?points?|bullets|bullet(?:ed)? lists?|lists)\b"
                 r"|\b(?:do not|don't|never|avoid) (?:use |using |write )?(?:any )?(?:bullet ?-?points?|"
-                r"bullets|bulleted lists?)\b"
-                r"|\bwithout (?:any |using )?(?:bullet ?-?points?|bullets|bulleted lists?)\b",
+                r"bullets|bullet(?:ed)? lists?)\b"
+                r"|\bwithout (?:any |using )?(?:bullet ?-?points?|bullets|bullet(?:ed)? lists?)\b",
                 lambda match, sentence: NoBullets(),
             ),
             (
@@ -117,7 +132,7 @@ READERS = (
                 rf"\b(?:exactly |only |just )?(?P<n>{NUMBER}) {_POINTS}(?: and nothing else)?"
                 r"(?:,? ?(?:each|that|which|all)? ?(?:line )?(?:starting|start|beginning|"
                 r'begin)s? with (?:a )?"#\d+")?',
-                lambda match, sentence: None if re.search(_VAGUE, sentence.text) else _read(match, sentence),
+                lambda match, sentence: None if _is_vague(match, sentence) else _read(match, sentence),
             ),
             (
                 rf"\b(?:must|should|has to) be a list of (?:exactly )?(?P<n>{NUMBER}) (?:lines|items|"
@@ -135,6 +150,6 @@ READERS = (
                 r' point)?(?: of your \w+)? with (?:a )?"#(?P<n>\d+)"',
                 _starts,
             ),
-        )
+        ),
     ),
 )

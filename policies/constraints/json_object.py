@@ -83,22 +83,31 @@ def _keyed(match: re.Match[str], sentence: Masked) -> JsonObject:
     return JsonObject((sentence.quoted(match.group("n")),))
 
 
-def _two_keys(match: re.Match[str], sentence: Masked) -> JsonObject:
-    return JsonObject((sentence.quoted(match.group("n")), sentence.quoted(match.group("m"))))
+def _listed_keys(match: re.Match[str], sentence: Masked) -> JsonObject | None:
+    listed = match.group("list")
+    quoted = [sentence.quoted(number) for number in re.findall(r"#(\d+)", listed)]
+    start, end = match.span("list")
+    keys = quoted or [key for key in re.split(r",? and |, ", sentence.as_written(start, end)) if key]
+    return JsonObject(tuple(keys)) if len(keys) > 1 else None
 
 
 _KEY = r"(?:key|field|property)"
+_KEYS = (
+    r'(?P<list>"#\d+"(?:(?:,? and |, )"#\d+")+|[a-z_]+(?:, [a-z_]+)*,? and [a-z_]+)'
+    r"(?= ?(?:[.;!]|$|and nothing else|only))"
+)
 _JSON = r"(?:valid |one |single |an? )*+json(?: object| format| dictionary)?"
 _THAT = r"(?: of the form| like| like this| such as| with the format| in the form| as|:|,| in the format)*"
 
 READERS = (
     pattern_reader(
+        "json {#",
         (
             (rf"{_JSON}{_THAT} \{{#(?P<n>\d+)\}}", _keyed),
             (
                 rf"{_JSON}(?: that has| having| with| whose| containing| using| and)? "
-                rf'(?:exactly |only |just |the |two )*{_KEY}s:? "#(?P<n>\d+)" and "#(?P<m>\d+)"',
-                _two_keys,
+                rf"(?:exactly |only |just |the |these |following |two |three |four |five )*{_KEY}s:? {_KEYS}",
+                _listed_keys,
             ),
             (
                 rf"{_JSON}(?: that has| that contains| having| with| whose| containing| using| under| and)? "
@@ -115,11 +124,12 @@ READERS = (
             ),
             (
                 # A further clause about keys that we could not read would make "any JSON" too lax.
-                r"\b(?:as|in|only|output|return|use|using|with|be|wrap \w+ \w+ \w+ in) (?:only )?"
-                r"(?:in )?(?:valid |raw |strict |one |an? |single )*json\b(?: object| format| array| only)?"
-                r"(?!.*\b(?:keys?|fields?|propert|schema|form)\b)(?! (?:file|parser|schema|lines?))",
+                r"\b(?:as|in|only|output|return|use|using|with|be|contains? (?:a|one|only)|"
+                r"inside) (?:only )?(?:the |a )?"
+                r"(?:in )?(?:valid |raw |strict |one |an? |single )*json\b(?: object| format| array| only|"
+                r" block)?(?!.*\b(?:keys?|fields?|propert|schema|form)\b)(?! (?:file|parser|schema|lines?))",
                 lambda match, sentence: ValidJson(),
             ),
-        )
+        ),
     ),
 )

@@ -46,25 +46,35 @@ _ANSWERING = (
     r"your (?:answers?|repl(?:y|ies)|responses?)| everything| all (?:answers|replies|responses))*"
 )
 _SUBJECT = r"(?:answers?|repl(?:y|ies)|responses?|output)"
-_PATTERNS = (
-    rf"\b{_ANSWERING} (?:only |always |exclusively |entirely |solely )*(?:in|using) (?:only |"
-    rf"the )*(?P<l>{_NAME})\b(?: language)?(?: only)?",
-    rf"\b(?:use|speak) only (?:the )?(?P<l>{_NAME})\b(?: language)?|\b(?:use|"
-    rf"speak) (?:the )?(?P<k>{_NAME}) only\b",
-    rf"\b{_SUBJECT} (?:must |should |has to |have to |needs to |is to |are to )+be (?:written |given )?"
-    rf"(?:only |entirely |completely |fully )*in (?:only )?(?:the )?(?P<l>{_NAME})\b(?: language)?(?: only)?",
-    rf"\b(?:in|using) (?P<l>{_NAME}) (?:language )?only\b|\bonly in (?:the )?(?P<k>{_NAME})\b(?: language)?",
-    rf"^(?:please )?in (?P<l>{_NAME})(?:,? please)?[.!]?$",
+_PATTERNS = tuple(
+    re.compile(pattern)
+    for pattern in (
+        rf"\b{_ANSWERING} (?:only |always |exclusively |entirely |solely )*(?:in|using) (?:only |"
+        rf"the )*(?P<l>{_NAME})\b(?: language)?(?: only)?",
+        rf"\b(?:use|speak) only (?:the )?(?P<l>{_NAME})\b(?: language)?|\b(?:use|"
+        rf"speak) (?:the )?(?P<k>{_NAME}) only\b",
+        rf"\b{_SUBJECT} (?:must |should |has to |have to |needs to |is to |are to )+be (?:written |given )?"
+        rf"(?:only |entirely |completely |fully |all )*(?:in|using) (?:only )?(?:the )?(?P<l>{_NAME})\b(?: "
+        rf"language)?(?: only)?",
+        rf"\b(?:in|using) (?P<l>{_NAME}) (?:language )?only\b|\bonly in (?:the )?(?P<k>{_NAME})\b(?: "
+        rf"language)?",
+        rf"^(?:please )?in (?P<l>{_NAME})(?:,? please)?[.!]?$",
+        rf"\b(?:(?:using|use|in)(?: only)?|only using|only in|only) (?:the )?(?P<l>{_NAME})\b(?: language)?"
+        r"(?= [^.]{0,40}\bno other languages?\b|,? (?:and |with )?no other languages?\b)",
+    )
 )
-_OTHERS = re.compile(r",? ?no other language (?:is|should be|may be) \w+(?: throughout)?(?: \w+){0,4}")
+_NAMES = re.compile(rf"\b(?:{_NAME})\b")
+_OTHERS = re.compile(
+    r",? ?(?:and )?no other language (?:is|should be|may be) \w+(?: throughout)?(?: \w+){0,4}"
+)
 
 
 def read(sentence: Masked, detect: Detect | None) -> Iterator[Found]:
     """Find "answer in French" and its like; two languages in one sentence are not read."""
-    if detect is None or len(set(re.findall(rf"\b(?:{_NAME})\b", sentence.text))) != 1:
+    if detect is None or len(set(_NAMES.findall(sentence.text))) != 1:
         return
     for pattern in _PATTERNS:
-        match = re.search(pattern, sentence.text)
+        match = pattern.search(sentence.text)
         if match:
             groups = match.groupdict()
             constraint = Language(LANGUAGES[groups["l"] or groups["k"]], detect)

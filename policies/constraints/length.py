@@ -1,4 +1,4 @@
-"""How long an answer may be: words, sentences, lines, paragraphs."""
+"""How long an answer may be: words, sentences, lines, paragraphs, characters."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar
 
-from policies.constraints.constraint import NUMBER, Build, Constraint, Masked, pattern_reader, whole_number
+from policies.constraints.constraint import Build, Constraint, Masked, pattern_reader
+from policies.constraints.counting import NUMBER, Bounded, Range, count_patterns, whole_number
 from policies.sentences import first_sentences, split_sentences, word_set
 
 _DANGLING = word_set(
@@ -17,24 +18,7 @@ _DANGLING = word_set(
 
 
 @dataclass(frozen=True)
-class _Range(Constraint):
-    """A count between `minimum` and `maximum`; a side that is None is open."""
-
-    minimum: int | None
-    maximum: int | None
-
-    def count(self, text: str) -> int:
-        """Count the unit in the text."""
-        raise NotImplementedError
-
-    def check(self, text: str) -> bool | None:
-        """Say whether the count lies in the range (an empty text never does)."""
-        count = self.count(text)
-        return count > 0 and count >= (self.minimum or 0) and (self.maximum is None or count <= self.maximum)
-
-
-@dataclass(frozen=True)
-class WordCount(_Range):
+class WordCount(Range):
     """Words. Near the limit, where ways to count them differ ("don't"), it cannot be told."""
 
     kind: ClassVar[str] = "word_count"
@@ -44,8 +28,7 @@ class WordCount(_Range):
         """Say whether the count lies in the range, as white space and as `\\w+` count it."""
         spaced = super().check(text)
         split = len(re.findall(r"\w+", text))
-        apart = split >= (self.minimum or 0) and (self.maximum is None or split <= self.maximum)
-        return spaced if spaced == apart or not split else None
+        return spaced if spaced == self.within(split) or not split else None
 
     def count(self, text: str) -> int:
         """Count the words, as white space separates them; a mark on its own is no word."""
@@ -71,7 +54,7 @@ class WordCount(_Range):
 
 
 @dataclass(frozen=True)
-class SentenceCount(_Range):
+class SentenceCount(Range):
     """Sentences, as `policies.sentences` cuts them."""
 
     kind: ClassVar[str] = "sentence_count"
@@ -88,7 +71,7 @@ class SentenceCount(_Range):
 
 
 @dataclass(frozen=True)
-class LineCount(_Range):
+class LineCount(Range):
     """Lines that are not blank."""
 
     kind: ClassVar[str] = "line_count"
@@ -108,7 +91,7 @@ class LineCount(_Range):
 
 
 @dataclass(frozen=True)
-class ParagraphCount(_Range):
+class ParagraphCount(Range):
     """Blocks of text between blank lines."""
 
     kind: ClassVar[str] = "paragraph_count"
@@ -124,76 +107,117 @@ class ParagraphCount(_Range):
         return "\n\n".join(_paragraphs(text)[: self.maximum]) if self.maximum is not None else None
 
 
+@dataclass(frozen=True)
+class CharacterCount(Range):
+    """Characters, without the white space around the answer."""
+
+    kind: ClassVar[str] = "character_count"
+    group: ClassVar[str] = "characters"
+
+    def count(self, text: str) -> int:
+        """Count the characters."""
+        return len(text.strip())
+
+    def edit(self, text: str) -> str | None:
+        """Keep the leading sentences that fit."""
+        if self.maximum is None:
+            return None
+        kept = ""
+        for sentence in split_sentences(text):
+            longer = f"{kept} {' '.join(sentence.text.split())}".strip()
+            if len(longer) > self.maximum:
+                break
+            kept = longer
+        return kept or None
+
+
 def _paragraphs(text: str) -> list[str]:
     return [block.strip() for block in re.split(r"\n\s*\n", text) if block.strip()]
 
 
-_UNITS: tuple[tuple[str, type[_Range]], ...] = (
+_UNITS: tuple[tuple[str, type[Range]], ...] = (
     ("words?", WordCount),
     ("sentences?", SentenceCount),
     ("lines?", LineCount),
     ("paragraphs?", ParagraphCount),
+    ("(?:characters?|chars)", CharacterCount),
 )
-_ADJECTIVE = r"(?:short |brief |concise |simple |plain |full |complete |clear |single )*"
+_ADJECTIVE = r"(?:short |brief |concise |simple |plain |full |complete |clear |single |long |total )*"
 # A length of something else than the answer: "a title of at most five words", "each sentence in ten words".
 _OF_A_PART = re.compile(
-    r"\b(?:title|heading|headline|subject|summary line|commit|each|every|per|bullets?|names?|"
-    r"divider|separat\w+|limerick|haiku|poem|section|step|function|line length|paragraph of|first|last)\b"
+    r"\b(?:titles?|headings?|headlines?|subjects?|commits?|bullets?|(?:each|every|"
+    r"per) (?!(?:single )?(?:answer|reply|response|message|turn|time)\b)\w+|names?|"
+    r"divider|separat\w+|limericks?|haikus?|stanzas?|verses?|sections?|steps?|functions?|methods?|"
+    r"line length|paragraph of|paragraph \d|first|last|descriptions?|comments?|docstrings?|quotes?|"
+    r"passwords?|files?|summary line|tweets?|branch|labels?|of code|input|query|keywords?|"
+    r"fields?|columns?|values?|strings?|tokens?|lines?|rows?|variables?|capital\w*|upper\w*|lower\w*|"
+    r"starting with|that start|beginning with|vowels?|the user)\b"
 )
 
 
-def _table(unit: str, build: type[_Range]) -> tuple[tuple[str, Build], ...]:
-    n, m = rf"(?P<n>{NUMBER})", rf"(?P<m>{NUMBER})"
-    tail = rf" {_ADJECTIVE}{unit}\b(?: long| in length| or (?:fewer|less)| maximum| max)?"
-
-    def between(low: int | None, high: int | None) -> Build:
-        """Build a reader: `low` and `high` are added to the number(s); None leaves the side open."""
-
-        def read(match: re.Match[str], sentence: Masked) -> Constraint | None:
-            if _OF_A_PART.search(sentence.text):
-                return None
-            first = whole_number(match.group("n"))
-            second = whole_number(match.group("m")) if "m" in match.re.groupindex else first
-            if second < first:
-                return None
-            return build(None if low is None else first + low, None if high is None else second + high)
-
-        return read
-
-    return (
-        (rf"\bbetween {n} and {m}{tail}", between(0, 0)),
-        (rf"\b(?:(?:fewer|less) than|under|below) {n}{tail}", between(None, -1)),
-        (rf"\b(?:more than|over) {n}{tail}", between(1, None)),
-        (
-            rf"\b(?:at most|no more than|not more than|no longer than|up to|maximum|max|within|"
-            rf"(?:do not|don't|never) (?:exceed|use more than|write more than|go over))(?: of)? {n}{tail}",
-            between(None, 0),
-        ),
-        (rf"\b(?:at least|no fewer than|(?:not|no) less than|minimum)(?: of)? {n}{tail}", between(0, None)),
-        (rf"\b{n} {_ADJECTIVE}{unit} (?:or (?:fewer|less)|at most|max(?:imum)?|tops)\b", between(None, 0)),
-        (rf"\b{n} (?:or more {_ADJECTIVE}{unit}|{unit} or more)\b", between(0, None)),
-        (rf"\bexactly {n}{tail}", between(0, 0)),
-    )  # fmt: skip
+# What is said of each of several things, or of a thing by properties one by one, is not said of the answer.
+_EACH = re.compile(
+    r"\b(?:each|every) (?!(?:single )?(?:of your )?(?:answers?|repl(?:y|ies)|responses?|messages?|turn|"
+    r"time)\b)|\b\d\) "
+)
 
 
-def _few(build: type[_Range]) -> tuple[tuple[str, Build], ...]:
+def _is_of_a_part(match: re.Match[str], sentence: Masked) -> bool:
+    if _EACH.search(sentence.text, 0, match.start()):
+        return True
+    clause = sentence.clause(*match.span())
+    return _OF_A_PART.search(clause.replace(match.group(), " ", 1)) is not None
+
+
+def _of_the_answer(build: type[Range]) -> Bounded:
+    def read(low: int | None, high: int | None, match: re.Match[str], sentence: Masked) -> Constraint | None:
+        if _is_of_a_part(match, sentence):
+            return None
+        return build(low, high)
+
+    return read
+
+
+def _few(build: type[Range], unit: str) -> tuple[tuple[str, Build], ...]:
     """Read "in one or two sentences" and "in one line". Words are never meant so exactly."""
-    unit = {SentenceCount: "sentences?", LineCount: "lines?", ParagraphCount: "paragraphs?"}[build]
 
     def read(match: re.Match[str], sentence: Masked) -> Constraint | None:
         # "Use it in a sentence" is a task.
-        if _OF_A_PART.search(sentence.text) or match.group("n") in {"a", "an"}:
+        if _is_of_a_part(match, sentence) or match.group("n") in {"a", "an"}:
             return None
         upper = match.groupdict().get("m") or match.group("n")
         return build(whole_number(match.group("n")), whole_number(upper))
 
-    head = r"\b(?:in|with|using|to|use|give|write)(?: only| just| exactly)? "
+    head = r"\b(?:in|with|using|to|use|give|write|as)(?: only| just| exactly)? "
     return (
         (rf"{head}(?P<n>{NUMBER})(?: or | to | - |-)(?P<m>{NUMBER}) {_ADJECTIVE}{unit}\b(?: only)?", read),
         (rf"{head}(?P<n>{NUMBER}) {_ADJECTIVE}{unit}\b(?: only)?", read),
+        (rf"^(?:just |only )?(?P<n>{NUMBER}) {_ADJECTIVE}{unit} (?:only|please)\b", read),
     )
 
 
-READERS = tuple(pattern_reader(_table(unit, build)) for unit, build in _UNITS) + tuple(
-    pattern_reader(_few(build)) for build in (SentenceCount, LineCount, ParagraphCount)
+_ONE_LINER = (
+    r"\b(?:be|as|in|with|give|use|only) (?:me |only )*(?:a )?(?:one-liners?|one-line (?:answers?|repl(?:y|"
+    r"ies)|responses?))\b"
+)
+READERS = (
+    *(
+        pattern_reader(cues, count_patterns(rf"{_ADJECTIVE}{unit}\b", _of_the_answer(build)))
+        for (unit, build), cues in zip(_UNITS, ("word", "sentence", "line", "paragraph", "char"), strict=True)
+    ),
+    *(
+        pattern_reader(unit, _few(build, f"{unit}s?"))
+        for unit, build in (("sentence", SentenceCount), ("line", LineCount), ("paragraph", ParagraphCount))
+    ),
+    pattern_reader(
+        "word",
+        (
+            (
+                r"\b(?:answer|reply|respond)(?: me)? (?:only |just )?(?:with|in|using) (?:only |just |"
+                r"exactly )*(?:one|a single|1) word\b",
+                lambda match, sentence: WordCount(1, 1),
+            ),
+        ),
+    ),
+    pattern_reader("one-line", ((_ONE_LINER, lambda match, sentence: LineCount(1, 1)),)),
 )

@@ -33,32 +33,34 @@ class LetterCase(Constraint):
 # Capitals for some words, titles or names say nothing about the whole answer.
 _OF_A_PART = re.compile(
     r"\bwords? (?:\w+ ){0,3}(?:in|with|using|of|written) (?:all |only )*(?:capital|caps|upper|lower)|"
-    r"\btimes\b|"
-    r"\b(?:some|first letter|each word|titles?|names?|headings?|headers?|sections?|variables?|"
+    r"\btimes\b|\b(?:some|first letter|each word|titles?|names?|headings?|headers?|sections?|variables?|"
     r"constants?|keys?|"
-    r"paragraphs?|emphasi[sz]e|highlight)\b|\bwords with capital"
+    r"labels?|buttons?|fields?|columns?|values?|strings?|paragraphs?|emphasi[sz]e|highlight)\b|"
+    r"\bwords with capital"
 )
 
 
 def _read(upper: bool) -> Build:
     def read(match: re.Match[str], sentence: Masked) -> Constraint | None:
-        return None if _OF_A_PART.search(sentence.text) else LetterCase(upper)
+        return None if _OF_A_PART.search(sentence.clause(*match.span())) else LetterCase(upper)
 
     return read
 
 
 READERS = (
     pattern_reader(
+        "capital case caps small",
         (
             (
-                r"\b(?:without(?: any| using)*|(?:do not|don't|never) use(?: any)?|avoid(?: any)?|no) "
-                r"(?:capital|upper ?-?case|capitali[sz]ed) ?(?:letters?|characters?|words?)(?: at all)?"
-                r"|\bno capitals\b(?: at all)?|\bnever capitali[sz]e\b(?: anything)?",
+                r"\b(?:without(?: any| using)*|(?:not|don't|never) (?:use|contain|include|have)(?: any)?|"
+                r"(?:avoid|refrain from)(?: using| any)*|no) "
+                r"(?:capital|upper ?-?case|capitali[sz]ed) ?(?:letters?|characters?|words?)(?: at all|"
+                r" (?:is|are) allowed)?|\bno capitals\b(?: at all)?|\bnever capitali[sz]e\b(?: anything)?",
                 _read(upper=False),
             ),
             (
                 r"\b(?:only |all |entirely |completely )?(?:in |using |use |with )?(?:only |all |entirely )?"
-                r"(?:the )?(?:lower ?-?case|small letters)(?: letters?| characters?| text)?(?: only)?\b",
+                r"(?:the )?(?:lower ?-?cases?d?|small letters)(?: letters?| characters?| text)?(?: only)?\b",
                 _read(upper=False),
             ),
             (
@@ -68,6 +70,6 @@ READERS = (
                 r" text)?(?: only)?\b",
                 _read(upper=True),
             ),
-        )
+        ),
     ),
 )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from policies.constraints.constraint import Constraint, Masked, pattern_reader
-from policies.sentences import first_sentences
+from policies.sentences import first_sentences, split_sentences
 
 _MARKS = " \t\n\"'*_”“`"
 
@@ -27,6 +27,26 @@ class StartsWith(Constraint):
     def edit(self, text: str) -> str:
         """Put the phrase in front."""
         return f"{self.phrase} {text.strip()}"
+
+
+@dataclass(frozen=True)
+class NotStart(Constraint):
+    """The answer does not begin with any of the phrases (case and outer quotes do not count)."""
+
+    phrases: tuple[str, ...]
+    kind: ClassVar[str] = "not_start"
+    group: ClassVar[str] = ""
+    prohibits: ClassVar[bool] = True
+
+    def check(self, text: str) -> bool:
+        """Say whether the text begins otherwise, word for word (an empty text says nothing)."""
+        begins = "|".join(re.escape(phrase.strip(_MARKS)) for phrase in self.phrases)
+        return bool(text.strip()) and not re.match(rf"(?:{begins})(?!\w)", text.strip(_MARKS), re.I)
+
+    def edit(self, text: str) -> str | None:
+        """Drop the first sentence."""
+        sentences = split_sentences(text)
+        return text[sentences[1].start :] if len(sentences) > 1 else None
 
 
 @dataclass(frozen=True)
@@ -63,23 +83,49 @@ class Quoted(Constraint):
         return '"' + text.strip().replace('"', "'") + '"'
 
 
+_PART = (
+    r"(?:paragraph|section|line|bullet|point|sentence|step|item|entry|title|file|function|branch|commit|"
+    r"word|row|name|key|chapter|stanza|verse|variable|class|test|url|path|option)"
+)
 _OF_A_PART = re.compile(
-    r"\b(?:paragraph|section|line|bullet|point|sentence|step|item|entry|title|file|function|branch|commit)s?"
-    r"(?: \w+)?(?: (?:must|should|has to|have to|can|may|that|which))? (?:start|begin|end|finish|open|close)"
+    rf"\b(?:each|every|all|the (?:first|second|third|next|last)) {_PART}s?\b.*\b(?:start|begin|end|finish|"
+    rf"open|close)|"
+    rf"\b{_PART}s?(?: \w+)?(?: (?:must|should|has to|have to|can|may|that|which))? (?:start|begin|end|"
+    rf"finish|open|close)|"
+    rf"\b(?:start|begin|end|finish|open|close)s? (?:of )?(?:each|every|all|the|any|your)? ?{_PART}s?\b"
 )
 
 
 def _start(match: re.Match[str], sentence: Masked) -> Constraint | None:
-    phrase = sentence.quoted(match.group("n"))
-    if _OF_A_PART.search(sentence.text):
+    phrase = _phrase(match, sentence)
+    if _OF_A_PART.search(sentence.clause(*match.span())):
         return None
     return StartsWith(phrase) if any(c.isalnum() for c in phrase) else None
 
 
 def _end(match: re.Match[str], sentence: Masked) -> Constraint | None:
-    if _OF_A_PART.search(sentence.text):
+    if _OF_A_PART.search(sentence.clause(*match.span())):
         return None
-    return EndsWith(sentence.quoted(match.group("n")))
+    phrase = _phrase(match, sentence)
+    return EndsWith(phrase) if any(c.isalnum() for c in phrase) else None
+
+
+def _not_start(match: re.Match[str], sentence: Masked) -> Constraint | None:
+    if _OF_A_PART.search(sentence.clause(*match.span())):
+        return None
+    phrases = tuple(sentence.quoted(number) for number in re.findall(r"#(\d+)", match.group("list")))
+    return NotStart(phrases) if all(re.search(r"\w", phrase) for phrase in phrases) else None
+
+
+def _phrase(match: re.Match[str], sentence: Masked) -> str:
+    number = match.groupdict().get("n")
+    return sentence.quoted(number) if number else sentence.as_written(*match.span("rest"))
+
+
+def _quoted(match: re.Match[str], sentence: Masked) -> Constraint | None:
+    """Read a demand to wrap the answer: it names the answer, before or behind the verb."""
+    named = rf"\b(?:{_NOUN}|(?:whole|entire) \w+)\b"
+    return Quoted() if re.search(named, sentence.text[: match.end()]) else None
 
 
 # "Each line starts with ..." is about lines, not about the answer.
@@ -87,42 +133,85 @@ _WHOLE = (
     r"(?<!each )(?<!that )(?<!which )(?<!line )(?<!one )(?<!bullet )(?<!point )"
     r"(?<!paragraph )(?<!sentence )(?<!item )"
 )
+_NOUN = r"(?:answers?|repl(?:y|ies)|responses?|outputs?|messages?)"
 _OBJECT = (
-    r"(?: (?:your|the|every|each|all|any|of|whole|entire|final|my)*"
-    r"(?: ?(?:your|the|of|whole|entire|final))* "
-    r"?(?:answers?|repl(?:y|ies)|responses?|outputs?|messages?|it))?"
+    r"(?: (?:(?:your|the|every|each|all|any|of|whole|entire|final|my|an?) )*"
+    r"(?:answers?|repl(?:y|ies)|responses?|outputs?|messages?|it|essay|letter|email|poem|story|song|post|"
+    r"rant|article|speech|conversation|text|review|summary|joke|riddle|rap|lyrics|dialogue)| everything)?"
 )
 _EXACTLY = (
-    r"(?: exactly| only)?(?: with| by saying| by writing| on)(?: exactly)?"
-    r"(?: (?:this|the|these)(?: exact)? (?:phrase|words?|sentence|text|line))?(?: of)?:?"
+    r"(?:,? exactly| only| always)?(?: with| by saying| by writing| on)(?: exactly)?"
+    r"(?: (?:this|the|these)(?: exact| following)*(?: (?:phrase|words?|sentence|text|line|question|"
+    r"statement))?)?(?: of)?:?"
 )
-_NOUN = r"(?:answers?|repl(?:y|ies)|responses?|outputs?|messages?)"
+_BE = (
+    r"(?:must|should|has to|have to|is to|are to|needs to)?(?: always)?(?: be| is| are| read)(?: exactly)?:?"
+)
+_QUOTATION = r"(?:in|with|inside|within) (?:a pair of )?(?:double )?(?:quot(?:ation|e) marks|quotes)"
 
 READERS = (
     pattern_reader(
+        "first last begin start open end finish close conclude",
         (
+            (
+                rf"\b(?:do not|don't|never|avoid|stop) (?:begin|start|open)(?:ning|ing)?{_OBJECT} (?:with|"
+                rf"by saying) (?:the )?"
+                r'(?:words? |phrases? )?(?P<list>"#\d+"(?:(?:, or |, | or )"#\d+")*)',
+                _not_start,
+            ),
             (
                 rf'{_WHOLE}\b(?:begin|start|open){_OBJECT}{_EXACTLY} "#(?P<n>\d+)"(?! or\b)(?!,? '
                 rf"\w+ \w+ends?)",
                 _start,
             ),
             (
-                rf"\bfirst (?:words?|sentence|line|thing) (?:of|in) (?:your|the|every|each) {_NOUN} "
-                r'(?:must|should|has to|have to|is to|are to)?(?: always)?(?: be|is|are):? "#(?P<n>\d+)"',
+                rf"\b(?:very )?first (?:words?|sentence|line|thing) (?:of|in) (?:your|the|every|"
+                rf"each) {_NOUN} "
+                rf'{_BE} "#(?P<n>\d+)"',
                 _start,
             ),
             (rf'{_WHOLE}\b(?:end|finish|close|conclude){_OBJECT}{_EXACTLY} "#(?P<n>\d+)"(?! or\b)', _end),
             (
-                rf"\blast (?:words?|sentence|line|thing) (?:of|in) (?:your|the|every|each) {_NOUN} "
-                r'(?:must|should|has to|have to|is to|are to)?(?: always)?(?: be|is|are):? "#(?P<n>\d+)"',
+                rf"{_WHOLE}\b(?:end|finish|close|conclude){_OBJECT}{_EXACTLY}(?<=:) "
+                rf"(?P<rest>[a-z][^\"#]{{3,120}})$",
                 _end,
             ),
             (
-                rf"\b(?:wrap|put|enclose|surround) (?:your |the )?(?:whole |entire )?{_NOUN} (?:in|"
-                rf"with|inside|within) "
-                r"(?:double )?quot(?:ation marks|es)",
+                rf"\b(?:very )?(?:last|final) (?:words?|sentence|line|thing) (?:of|in) (?:your|the|every|"
+                rf"each) "
+                rf'(?:whole |entire )?{_NOUN} {_BE} "#(?P<n>\d+)"',
+                _end,
+            ),
+        ),
+    ),
+    pattern_reader(
+        "end of",
+        (
+            (
+                rf"\b(?:very )?end of (?:your|the) (?:whole |entire )?{_NOUN} {_BE}(?: like:?)? "
+                r'(?:"#(?P<n>\d+)"|(?<=: )(?P<rest>[a-z][^"#]{3,120})$)',
+                _end,
+            ),
+        ),
+    ),
+    pattern_reader(
+        "quot",
+        (
+            (
+                rf"\b(?:wrap|wrapped|put|enclose|enclosed|surround|surrounded)(?: up)? (?:your |the |"
+                rf"this )?(?:(?:whole|entire) \w+ )?(?:{_NOUN} )?(?:\([^)]*\) )?{_QUOTATION}",
+                _quoted,
+            ),
+            (
+                rf"\b(?:put|place|use|add) (?:double )?quotation marks around (?:your |the )?(?:whole |"
+                rf"entire )*(?:[\w-]+ )?{_NOUN}",
                 lambda match, sentence: Quoted(),
             ),
-        )
+            (
+                rf"\b(?:start|begin) and (?:end|finish){_OBJECT} with (?:a )?double quot(?:ation|"
+                rf"e)",
+                lambda match, sentence: Quoted(),
+            ),
+        ),
     ),
 )

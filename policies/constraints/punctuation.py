@@ -25,6 +25,7 @@ class NoCharacter(Constraint):
     name: str
     kind: ClassVar[str] = "no_character"
     group: ClassVar[str] = ""
+    prohibits: ClassVar[bool] = True
 
     def check(self, text: str) -> bool:
         """Say whether the mark is absent (an empty text says nothing)."""
@@ -42,6 +43,7 @@ class NoEmoji(Constraint):
 
     kind: ClassVar[str] = "no_emoji"
     group: ClassVar[str] = "emoji"
+    prohibits: ClassVar[bool] = True
 
     def check(self, text: str) -> bool:
         """Say whether there is none (an empty text says nothing)."""
@@ -58,6 +60,7 @@ class NoQuestion(Constraint):
 
     kind: ClassVar[str] = "no_question"
     group: ClassVar[str] = "question"
+    prohibits: ClassVar[bool] = True
 
     def check(self, text: str) -> bool:
         """Say whether there is none (an empty text says nothing)."""
@@ -81,26 +84,40 @@ class EndsWithQuestion(Constraint):
 
 
 _NOT = (
-    r"(?:no|without(?: any| using)*|(?:do not|don't|never) (?:use|include|write|put|add)(?: any)?|"
-    r"avoid(?: any| using| all)*)"
+    r"(?:no|without(?: any| the use of| using| including| containing)*|"
+    r"(?:do not|don't|never|not|cannot|can't|mustn't|shouldn't) (?:to )?(?:use|include|write|put|add|"
+    r"contain|have)(?: any| an?)?|"
+    r"(?:avoid|refrain from|abstain from|skip|free of|free from|devoid of|exclude|omit|stop|"
+    r"drop)(?: the use of| any| using| all| of)*)"
 )
 _ASK = r"(?:do not|don't|never|without|avoid|stop|no)"
+_NOWHERE = r"(?: at all| whatsoever| (?:are|is) allowed)?"
 
 
 def _no(name: str) -> Build:
     return lambda match, sentence: NoCharacter(name)
 
 
+def _banned(marks: str) -> str:
+    """Return the pattern of a ban on marks: "no commas", "commas are not allowed"."""
+    return (
+        rf"\b{_NOT} {marks}{_NOWHERE}"
+        rf"|\b{marks} (?:are|is|should|must|may|can) ?(?:not|never)(?: be)? (?:allowed|permitted|used|"
+        rf"appear|included|present)|\b{marks} (?:are|is) (?:forbidden|prohibited|banned)"
+    )
+
+
 READERS = (
     pattern_reader(
+        "comma exclamation semi dash emoji emoticon question",
         (
-            (rf"\b{_NOT} commas?\b(?: at all)?", _no("comma")),
-            (rf"\b{_NOT} exclamation (?:marks?|points?)(?: at all)?", _no("exclamation mark")),
-            (rf"\b{_NOT} semi-?colons?(?: at all)?", _no("semicolon")),
-            (rf"\b{_NOT} em ?-?dash(?:es)?(?: at all)?", _no("em dash")),
-            (rf"\b{_NOT} (?:emojis?|emoticons)\b(?: at all)?", lambda match, sentence: NoEmoji()),
+            (_banned(r"(?:the )?commas?\b(?: characters?)?"), _no("comma")),
+            (_banned(r"exclamation (?:marks?|points?)\b"), _no("exclamation mark")),
+            (_banned(r"semi-?colons?\b"), _no("semicolon")),
+            (_banned(r"em ?-?dash(?:es)?\b"), _no("em dash")),
+            (_banned(r"(?:emojis?|emoticons)\b"), lambda match, sentence: NoEmoji()),
             (
-                rf"\b{_NOT} question marks?\b(?: at all)?|\b{_ASK} (?:ask|asking)(?: me| the user)?"
+                rf"\b{_NOT} question marks?\b{_NOWHERE}|\b{_ASK} (?:ask|asking)(?: me| the user)?"
                 r"(?: any)?(?: more)? questions\b(?: back)?(?=$|[.!;]| in your (?:answers?|repl(?:y|ies)))",
                 lambda match, sentence: NoQuestion(),
             ),
@@ -110,6 +127,6 @@ READERS = (
                 r"(?:follow-up |short |open |single )*question(?: mark)?\b",
                 lambda match, sentence: EndsWithQuestion(),
             ),
-        )
+        ),
     ),
 )

@@ -8,15 +8,23 @@ from functools import lru_cache
 
 from policies.constraints import (
     bullets,
+    frequency,
     json_object,
     language,
     length,
     letter_case,
+    manners,
+    markup,
+    numbers,
     phrases,
     punctuation,
+    responses,
+    sections,
+    tools,
     words,
 )
 from policies.constraints.constraint import Constraint, Detect, Found, Masked, Reader, mask
+from policies.constraints.gates import builds, is_conditional, is_demand, is_denied, is_of_answer
 from policies.sentences import split_sentences, word_set
 
 _FAMILIES: tuple[Reader, ...] = (
@@ -24,31 +32,20 @@ _FAMILIES: tuple[Reader, ...] = (
     *bullets.READERS,
     *phrases.READERS,
     *punctuation.READERS,
+    *frequency.READERS,
     *words.READERS,
     *letter_case.READERS,
     *length.READERS,
     *language.READERS,
+    *sections.READERS,
+    *markup.READERS,
+    *manners.READERS,
+    *numbers.READERS,
+    *tools.READERS,
 )
 _LONGEST = 2_000  # characters of a sentence that is looked at; longer ones are no direction of a person
+_READ = 8_000  # characters of a text that are read
 
-# A demand under a condition, a wish or a choice says nothing about an answer on its own.
-_CONDITION = re.compile(
-    r"\b(?:if|unless|except|whenever|when|while|where|in case|until|only for|only when|depending|as needed|"
-    r"if possible|try to|ideally|preferably|either|optionally|for example|instead of|rather than|but not)\b"
-)
-_HARMLESS_CONDITION = re.compile(
-    r"\b(?:when|whenever|while|if) (?:you (?:answer|reply|respond|are answering|write)(?: me| to me)?|"
-    r"answering|replying|responding|i ask(?: you)? (?:(?:a|any) questions?|something|anything))\b"
-)
-_RELEASE = re.compile(
-    r"\b(?:don't|do not|no longer|needn't|not) (?:have to|need(?: to)?)\b|\bno need\b|\bnot necessar|"
-    r"\bfeel free\b|\byou (?:may|can|could)\b(?! (?:only|not|never))|\bit(?:'s| is) (?:ok|okay|fine)\b|"
-    r"\b(?:stop|quit) (?:answer|repl|respond|writ|us)ing\b"
-)
-_NEGATION = re.compile(
-    r"(?:\b(?:not|never|don't|without|avoid|stop|no|isn't|aren't|rather than)\b|n't\b)[^,;:]*$"
-)
-_NEGATIVE_KINDS = frozenset({"forbidden_words", "no_character", "no_emoji", "no_question", "no_bullets"})
 _FILLER = word_set(
     """
     a all always an and answer answers any anything are as at be begin beginning begins between but
@@ -74,35 +71,34 @@ class Reading:
 
 def read_constraints(text: str, detect: Detect | None = None) -> Reading:
     """Return what can be checked in a direction's text; nothing where it hangs on a condition."""
-    return _read(text[: 4 * _LONGEST], detect)
+    return _read(text[:_READ], detect)
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=4096)
 def _read(text: str, detect: Detect | None) -> Reading:
-    readings = [_read_sentence(sentence.text, detect) for sentence in split_sentences(text)]
-    found = tuple(dict.fromkeys(c for reading in readings for c in reading.constraints))
-    return Reading(_merge(found), bool(found) and all(reading.complete for reading in readings))
+    masked = [mask(s.text) for s in split_sentences(text) if len(s.text) <= _LONGEST]
+    readings = [_read_sentence(sentence, detect) for sentence in masked]
+    asked = [sentence for sentence in masked if is_demand(sentence) and not builds(sentence)]
+    whole = (*sections.read_passage(asked), *responses.read_passage(text, asked))
+    found = tuple(dict.fromkeys((*(c for reading in readings for c in reading.constraints), *whole)))
+    complete = bool(found) and not whole and all(reading.complete for reading in readings)
+    return Reading(_merge(found), complete)
 
 
-def _read_sentence(text: str, detect: Detect | None) -> Reading:
-    if len(text) > _LONGEST:
+def _read_sentence(sentence: Masked, detect: Detect | None) -> Reading:
+    if not is_demand(sentence):
         return Reading()
-    sentence = mask(text)
-    plain = _HARMLESS_CONDITION.sub(lambda m: " " * len(m.group()), sentence.text)
-    if _CONDITION.search(plain) or _RELEASE.search(plain):
-        return Reading()
-    found = [f for reader in _FAMILIES for f in reader(sentence, detect) if not _negated(sentence, f)]
+    built = builds(sentence)
+    found = [
+        f
+        for reader in _FAMILIES
+        for f in reader(sentence, detect)
+        if not is_denied(sentence, f) and not is_conditional(sentence, f)
+        # What is built has rules of its own; the work on it and the talk about it do not.
+        if not built or isinstance(f.constraint, tools.ToolConstraint) or is_of_answer(sentence, f)
+    ]
     constraints = tuple(dict.fromkeys(f.constraint for f in found))
     return Reading(constraints, _is_filler(sentence, found))
-
-
-def _negated(sentence: Masked, found: Found) -> bool:
-    """Say whether a positive demand stands behind a negation ("do not answer in JSON")."""
-    if found.constraint.kind in _NEGATIVE_KINDS or re.match(
-        r"\W*(?:no|without|don't|do not|never|avoid)\b", sentence.text[found.start :]
-    ):
-        return False
-    return _NEGATION.search(sentence.text[: found.start]) is not None
 
 
 def _is_filler(sentence: Masked, found: list[Found]) -> bool:
@@ -125,4 +121,6 @@ def _merge(found: tuple[Constraint, ...]) -> tuple[Constraint, ...]:
         )
     if any(isinstance(c, json_object.JsonObject) for c in found):
         found = tuple(c for c in found if not isinstance(c, json_object.ValidJson))
+    if any(isinstance(c, sections.DividedParagraphs | sections.ParagraphStart) for c in found):
+        found = tuple(c for c in found if not isinstance(c, length.ParagraphCount))
     return tuple(dict.fromkeys(found))

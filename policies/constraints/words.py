@@ -23,6 +23,7 @@ class ForbiddenWords(Constraint):
     words: tuple[str, ...]
     kind: ClassVar[str] = "forbidden_words"
     group: ClassVar[str] = ""  # several can hold at once
+    prohibits: ClassVar[bool] = True
 
     def check(self, text: str) -> bool:
         """Say whether none of them is there (an empty text says nothing)."""
@@ -57,66 +58,114 @@ class RequiredWords(Constraint):
         return None if all(word.casefold() in text.casefold() for word in self.words) else False
 
 
-_WORD = r"(?:exact |following |actual )*(?:words?|phrases?|terms?|keywords?)"
-_LIST = r'(?P<list>"#\d+"(?:(?:, | or | and |, or |, and |/)"#\d+")*)'
+_WORD = r"(?:exact |following |actual |specific )*(?:key ?words?|words?|phrases?|terms?)"
+_LIST = r'(?P<list>\[?"#\d+"(?:(?:, ?(?:and |or )?| or | and | nor | & |/)"#\d+")*\]?)'
+_BARE_WORD = (
+    r"(?!in\b|of\b|that\b|for\b|to\b|from\b|with\b|(?:limit|counts?|processor|list|document|file|cloud|"
+    r"order|choice|game)\b)[a-z][a-z-]*"
+)
 _BARE = (
-    r"(?P<bare>[a-z]+(?:(?:, | or | and |, or |, and )[a-z]+)*)(?= ?(?:[.!;]|$|in (?:your|the|any)|"
-    r"at all|anywhere|completely))"
+    rf"(?P<bare>{_BARE_WORD}(?:(?:, | or | and |, or |, and ){_BARE_WORD})*)(?= ?(?:[.!;]|$|in (?:your|the|"
+    rf"any)|at all|anywhere|completely|throughout|must|should|cannot|can|may))"
 )
 _SUBJECT = (
-    r"(?:your|the|my|each|every) (?:whole |entire |final )*(?:answers?|repl(?:y|ies)|responses?|"
-    r"outputs?|messages?)"
+    r"(?:your|the|my|each|every|this) (?:whole |entire |final )*(?:answers?|repl(?:y|ies)|responses?|"
+    r"outputs?|messages?|[a-z]+)"
 )
 _NOT = (
     r"(?:(?:do not|don't|never|you (?:must|should|may|can) (?:not|never)|you (?:can't|cannot|mustn't|"
-    r"shouldn't)|"
+    r"shouldn't)|not allowed to|"
     r"please avoid|avoid|without|refrain from|stop|(?:must|should|may|can) not|cannot)"
     r"(?: ever| to| please)? ?(?:use|using|say|saying|write|writing|include|including|mention|mentioning|"
-    r"contain|containing|output|utter)?|exclude|leave out|omit)"
+    r"contain|containing|output|utter|the use of|any mention of)?|exclude|leave out|omit)"
 )
-_WHERE = r"(?: (?:in|anywhere in) " + _SUBJECT + r")?"
-_HAVE = r"\b(?:include|use|mention|contain|incorporate|say|write)s?"
+_WHERE = r"(?:,? (?:in|anywhere in|throughout|within) " + _SUBJECT + r")?"
+_HAVE = r"\b(?:include|use|mention|contain|incorporate|say|write|including|using|containing|have|has)s?"
+_THE = r"(?:any of |either of )?(?:the |these |this |both |all )*"
+_APPEAR = r"(?:appear|occur|be (?:used|included|mentioned|present|in)|show up)"
 
 
 def _words(match: re.Match[str], sentence: Masked) -> tuple[str, ...]:
     groups = match.groupdict()
     if groups.get("list"):
         return tuple(sentence.quoted(number).strip() for number in re.findall(r"#(\d+)", groups["list"]))
-    return tuple(word for word in re.split(r", or |, and |, | or | and ", groups["bare"]) if word)
+    words = re.split(r", or |, and |, | or | and ", sentence.as_written(*match.span("bare")))
+    return tuple(word for word in words if word)
+
+
+_IN_A_PART = re.compile(
+    r"\b(?:in|of) (?:the |your |any |each )?(?:(?:first|second|third|last|next|opening|final) \w+|"
+    r"title|heading|subject|name)\b"
+)
+
+
+_SAYING = re.compile(
+    r"\b(?:us(?:e|ing)|sa(?:y|ying)|writ\w+|includ\w+|mention\w*|contain\w*|output\w*|utter\w*)\b"
+)
+_A_COMMAND = re.compile(
+    r"(?:git|npm|npx|yarn|pnpm|pip|rm|sudo|docker|make|cargo|python3?|curl|sed|chmod)\b|.* --?\w|.*[/_=]"
+)
+
+
+def _unsaid(match: re.Match[str], sentence: Masked) -> Constraint | None:
+    """Read "do not say X" where nothing calls X a word: the verb must, and X must be no command or path."""
+    if not _SAYING.search(match.group()) or any(_A_COMMAND.match(word) for word in _words(match, sentence)):
+        return None
+    return _forbidden(match, sentence)
 
 
 def _forbidden(match: re.Match[str], sentence: Masked) -> Constraint | None:
     words = _words(match, sentence)
+    if _IN_A_PART.search(sentence.text, match.start(), match.end() + 40):
+        return None
     return ForbiddenWords(words) if words and all(any(c.isalnum() for c in w) for w in words) else None
 
 
 def _required(match: re.Match[str], sentence: Masked) -> Constraint | None:
-    before = sentence.text[: match.start()]
-    if (
-        re.search(r"\b(?:not|n't|never|without|avoid|no|instead|stop)\b|n't\b", before)
-        or " or " in sentence.text
+    """Read a demand for words; not where it is denied, where there is a choice, or of a part."""
+    clause = sentence.clause(*match.span())
+    before = clause[: clause.find(match.group())]
+    if re.search(
+        r"\b(?:not|never|without|avoid\w*|no|nobody|no one|none|instead|stop\w*|each|every|title|heading)\b|"
+        r"n't\b",
+        before,
     ):
+        return None
+    if " or " in clause or re.search(r"\b(?:each|every)\b", sentence.text[match.end() : match.end() + 30]):
         return None
     return RequiredWords(_words(match, sentence))
 
 
 # "the word X at least three times" counts, and is another constraint.
-_NOT_COUNTED = r"(?!.*\b(?:times|once|twice)\b)"
+_NOT_COUNTED = r"(?!.{0,40}\b(?:times|once|twice)\b)"
 
 READERS = (
     pattern_reader(
+        '"# word phrase term',
         (
+            (rf"\b{_NOT} ?{_THE}{_WORD}:? {_LIST}{_NOT_COUNTED}{_WHERE}", _forbidden),
+            (rf"\b{_NOT} ?{_THE}{_WORD}:? {_BARE}{_NOT_COUNTED}{_WHERE}", _forbidden),
             (
-                rf"\b{_NOT} ?(?:any of )?(?:the |these |this )?{_WORD}:? {_LIST}{_NOT_COUNTED}{_WHERE}",
+                rf"\b{_NOT} (?:the )?{_LIST}{_NOT_COUNTED}{_WHERE}(?= ?(?:[.!;,–-]|$|at all|anymore|again))",
+                _unsaid,
+            ),
+            (
+                rf"\b{_THE}{_WORD}:? (?:{_LIST}|{_BARE}) (?:(?:should|must|may|can|do|does) ?(?:not|never)|"
+                rf"cannot|shouldn't|mustn't|can't) {_APPEAR}{_WHERE}",
                 _forbidden,
             ),
-            (rf"\b{_NOT} ?(?:the |these |this )?{_WORD}:? {_BARE}{_NOT_COUNTED}{_WHERE}", _forbidden),
             (
-                rf"\b{_NOT} (?:the )?{_LIST}{_NOT_COUNTED}{_WHERE}(?= ?(?:[.!;]|$|at all|anymore|again))",
+                rf"\b{_THE}{_WORD}:? (?:{_LIST}|{_BARE}) (?:is|are) (?:not (?:allowed|permitted)|forbidden|"
+                rf"banned|off-limits)",
                 _forbidden,
             ),
-            (rf"{_HAVE} (?:the |these |this |both )*{_WORD}:? {_LIST}{_NOT_COUNTED}", _required),
-            (rf"{_HAVE} (?:the |these |this )+{_WORD}:? {_BARE}{_NOT_COUNTED}", _required),
-        )
+            (rf"{_HAVE} {_THE}{_WORD}:? {_LIST}{_NOT_COUNTED}{_WHERE}", _required),
+            (rf"{_HAVE} (?:the |these |this )+{_WORD}:? {_BARE}{_NOT_COUNTED}{_WHERE}", _required),
+            (
+                rf"\b{_THE}{_WORD}:? {_LIST} (?:should|must|has to|have to|"
+                rf"needs? to) {_APPEAR}{_NOT_COUNTED}{_WHERE}",
+                _required,
+            ),
+        ),
     ),
 )

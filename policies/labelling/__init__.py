@@ -1,5 +1,6 @@
 """Verdicts on decisions: pure labellers in order of trust, and their fusion."""
 
+from policies.labelling.calibration import Calibration
 from policies.labelling.cases import cases
 from policies.labelling.constraint import ConstraintLabeller
 from policies.labelling.correction import CorrectionLabeller, match_direction, stated_direction
@@ -8,6 +9,7 @@ from policies.labelling.protocol import Case, Labeller
 from policies.labelling.reaction import ReactionLabeller
 
 __all__ = [
+    "Calibration",
     "Case",
     "ConstraintLabeller",
     "CorrectionLabeller",

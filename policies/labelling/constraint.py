@@ -1,11 +1,11 @@
-"""Labels by code: the checkable part of a direction, run on the answer."""
+"""Labels by code: the checkable part of a direction, run on the answer or on the tool call."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import ClassVar
 
-from policies.constraints import Constraint, Detect, Reading, read_constraints
+from policies.constraints import Constraint, Detect, Reading, check_action, read_constraints
 from policies.label import Label, Verdict
 from policies.labelling.protocol import Case
 
@@ -20,12 +20,10 @@ class ConstraintLabeller:
     name: ClassVar[str] = "constraint"
 
     def vote(self, case: Case) -> list[Label]:
-        """Vote on each readable direction; a tool call is no answer and gets no vote."""
-        if case.answer is None:
-            return []
+        """Vote on each readable direction; a tool call is no answer, only demands on calls see it."""
         votes = []
         for direction in case.decision.directions:
-            outcome = verify(case.answer, read_constraints(direction.text, self.detect))
+            outcome = verify(case, read_constraints(direction.text, self.detect))
             if outcome is not None:
                 verdict, confidence, evidence = outcome
                 votes.append(
@@ -41,9 +39,13 @@ class ConstraintLabeller:
         return votes
 
 
-def verify(answer: str, reading: Reading) -> tuple[Verdict, float, str] | None:
-    """Return (verdict, confidence, evidence) of an answer under a reading; None where nothing can be told."""
-    results = [(constraint, constraint.check(answer)) for constraint in reading.constraints]
+def verify(case: Case, reading: Reading) -> tuple[Verdict, float, str] | None:
+    """Return (verdict, confidence, evidence) of a case under a reading; None where nothing can be told."""
+    decision = case.decision
+    results = [
+        (constraint, check_action(constraint, decision.turn, decision.call_index, decision.context))
+        for constraint in reading.constraints
+    ]
     failed = [constraint for constraint, kept in results if kept is False]
     if failed:
         return "ignored", max(c.confidence for c in failed), "broken: " + _names(failed)

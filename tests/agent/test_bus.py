@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,7 +13,9 @@ import aiomqtt
 import pytest
 from brokers import BrokerProcess, free_port
 
-from agent.bus import Bus, Inbound, Peer, parse_url, require_broker
+from agent.address import parse_url
+from agent.bus import Bus, Peer, require_broker
+from agent.inbound import Inbound
 from policies.errors import ConfigError, Unreachable
 from policies.topics import topic
 
@@ -29,14 +31,15 @@ class Inbox:
         self.got: list[bytes] = []
         self._news = asyncio.Condition()
 
-    async def __call__(self, message: Inbound) -> None:
-        if message.agent != self.agent:
-            return
-        if message.payload == self.fail_on:
-            raise RuntimeError("killed before the commit")
-        async with self._news:
-            self.got.append(message.payload)
-            self._news.notify_all()
+    async def __call__(self, batch: Sequence[Inbound]) -> None:
+        for message in batch:
+            if message.agent != self.agent:
+                continue
+            if message.payload == self.fail_on:
+                raise RuntimeError("killed before the commit")
+            async with self._news:
+                self.got.append(message.payload)
+                self._news.notify_all()
 
     async def wait_for(self, count: int) -> list[bytes]:
         async with asyncio.timeout(WAIT_S), self._news:
@@ -46,7 +49,7 @@ class Inbox:
 
 @asynccontextmanager
 async def running(
-    bus: Bus, handle: Callable[[Inbound], Awaitable[None]]
+    bus: Bus, handle: Callable[[Sequence[Inbound]], Awaitable[None]]
 ) -> AsyncIterator[asyncio.Task[None]]:
     task = asyncio.create_task(bus.run(handle))
     try:
@@ -101,9 +104,9 @@ async def test_slow_handler_does_not_lose_what_waits_behind_it(amqtt: BrokerProc
     release = asyncio.Event()
     inbox = Inbox(agent_id)
 
-    async def blocked(message: Inbound) -> None:
+    async def blocked(batch: Sequence[Inbound]) -> None:
         await release.wait()
-        await inbox(message)
+        await inbox(batch)
 
     async with running(Bus(amqtt.url, agent_id, f"s-{agent_id}"), blocked):
         await send(amqtt, agent_id, b"1", b"2")
@@ -197,6 +200,44 @@ async def test_reconnects_after_the_broker_came_back(
         broker.stop()
     assert broker.out.read_text() == ""
     assert "Traceback" not in broker.log.read_text()
+
+
+async def test_what_came_together_is_handled_together_and_in_order(
+    each_broker: BrokerProcess, agent_id: str
+) -> None:
+    sizes: list[int] = []
+    inbox = Inbox(agent_id)
+
+    async def slow(batch: Sequence[Inbound]) -> None:
+        sizes.append(len(batch))
+        await inbox(batch)
+        await asyncio.sleep(0.05)
+
+    sent = [str(number).encode() for number in range(100)]
+    async with running(Bus(each_broker.url, agent_id, f"s-{agent_id}"), slow):
+        await send(each_broker, agent_id, *sent)
+        assert await inbox.wait_for(100) == sent
+    assert max(sizes) > 1
+
+
+async def test_cancelled_bus_ends_though_the_goodbye_fails(
+    broker: BrokerProcess, agent_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave = aiomqtt.Client.__aexit__
+
+    async def time_out(client: aiomqtt.Client, *reason: Any) -> None:
+        await leave(client, *reason)
+        raise aiomqtt.MqttError("Operation timed out")
+
+    monkeypatch.setattr(aiomqtt.Client, "__aexit__", time_out)
+    bus = Bus(broker.url, agent_id, f"s-{agent_id}")
+    task = asyncio.create_task(bus.run(Inbox(agent_id)))
+    async with asyncio.timeout(WAIT_S):
+        await bus.wait_connected()
+    task.cancel()
+    done, _ = await asyncio.wait([task], timeout=WAIT_S)
+    assert task in done
+    assert task.cancelled()
 
 
 async def test_published_event_reaches_a_subscriber(each_broker: BrokerProcess, agent_id: str) -> None:

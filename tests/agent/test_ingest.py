@@ -9,13 +9,16 @@ from typing import Any
 
 import pytest
 
+from agent.inbound import Inbound
 from agent.ingest import Ingest
 from agent.language import detect_language
-from agent.sources.jsonl import MAX_LINE, read_chunk
+from agent.sources.followed import FollowedFile
 from policies.config import Config
 from policies.directions import advance
+from policies.labelling import judge
 from store import commands, counters, dead_letters, offsets
 from store.database import Store, open_store
+from store.offsets import Offset
 from store.status import summary
 from store.wakeup import Listener
 
@@ -92,14 +95,14 @@ def test_the_same_turn_by_bus_and_by_log_is_one_event(store: Store, ingest: Inge
     log.write_text(
         "".join(json.dumps(one) + "\n" for one in [*conversation(), turn("t4", "user", "Thanks.")])
     )
-    chunk = read_chunk(log, None)
-    assert chunk is not None
-    ingest.log_lines("a", chunk)
-    ingest.log_lines("a", chunk)
+    piece = FollowedFile(log, Offset(log.stat().st_dev, log.stat().st_ino, str(log))).read(0.0)
+    assert piece is not None
+    ingest.piece("a", piece)
+    ingest.piece("a", piece)
     assert column(store, "SELECT event_id FROM events ORDER BY seq") == ["t1", "t2", "t3", "t4"]
     assert column(store, "SELECT id FROM decisions") == ["t3#0"]
     assert counters.read(store)["turns_duplicate"] == 1 + 3 + 4
-    assert offsets.get(store.connection, str(log)) == chunk.place
+    assert offsets.get(store.connection, piece.offset.identity) == piece.offset
 
 
 def test_another_turn_under_a_known_id_is_a_dead_letter_and_changes_nothing(
@@ -318,25 +321,77 @@ def test_bad_command_is_a_dead_letter(store: Store, ingest: Ingest, payload: byt
     assert len(dead_letters.recent(store)) == 1
 
 
-def test_bad_lines_of_a_log_do_not_stop_it(store: Store, ingest: Ingest, tmp_path: Path) -> None:
-    log = tmp_path / "agent.jsonl"
-    log.write_bytes(b"{half\n\n" + b"x" * (MAX_LINE + 1) + b"\n" + GOOD + b"\n")
-    place = None
-    while chunk := read_chunk(log, place):
-        ingest.log_lines("a", chunk)
-        place = chunk.place
-    assert column(store, "SELECT event_id FROM events") == ["good"]
-    long, half = dead_letters.recent(store)
-    assert (long["bytes"], half["payload"]) == (MAX_LINE + 1, "{half")
-    assert (str(log) in long["source"], "line 1" in half["source"]) == (True, True)
-    assert offsets.get(store.connection, str(log)) == place
+def messages(*payloads: bytes, channel: str = "turns") -> list[Inbound]:
+    return [Inbound(f"a{number % 2}", channel, payload) for number, payload in enumerate(payloads)]
+
+
+def test_batch_of_messages_gives_the_rows_of_one_after_the_other(
+    store: Store, ingest: Ingest, tmp_path: Path
+) -> None:
+    talk = [
+        *conversation(),
+        turn("t4", "user", "I told you: JSON with the key note!"),
+        turn("t5", "assistant", KEPT),
+        turn("t6", "user", "And hail?"),
+        turn("t7", "assistant", "Ice."),
+    ]
+    other = [{**one, "event_id": f"o{one['event_id']}", "conversation_id": "o"} for one in talk]
+    mixed = [json.dumps(one).encode() for pair in zip(talk, other, strict=True) for one in pair]
+    told = json.dumps(correction("t7", event_id="k2")).encode()
+    batch = [
+        *messages(mixed[0], b"nonsense", *mixed[1:7]),
+        *messages(told, channel="corrections"),
+        *messages(*mixed[7:], mixed[0]),
+    ]
+    for message in batch:
+        ingest.messages([message], "mqtt")
+    whole = open_store(tmp_path / "whole")
+    Ingest(whole, Config(), detect_language).messages(batch, "mqtt")
+    for sql in (
+        "SELECT event_id || agent FROM events ORDER BY seq",
+        "SELECT id || turn_event_id FROM decisions ORDER BY id",
+        "SELECT decision_id || direction_id || verdict || confidence || labeller FROM labels ORDER BY 1",
+        "SELECT decision_id || kind || state || ifnull(chosen, '') FROM examples"
+        " WHERE state != 'superseded' ORDER BY 1",
+        "SELECT event_id || state FROM corrections",
+        "SELECT name || value FROM counters ORDER BY 1",
+        "SELECT reason FROM dead_letters",
+    ):
+        assert column(store, sql) == column(whole, sql) != []
+    whole.close()
+
+
+def test_message_that_labelling_cannot_cope_with_costs_itself_alone(
+    store: Store, ingest: Ingest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fragile(case: Any, labellers: Any, **options: Any) -> Any:
+        if case.decision.turn.event_id == "t3":
+            raise LookupError("a case that nobody thought of")
+        return judge(case, labellers, **options)
+
+    monkeypatch.setattr("agent.judging.judge", fragile)
+    answer = turn("t4", "assistant", KEPT)
+    ingest.messages(messages(*(json.dumps(one).encode() for one in [*conversation(), answer])), "mqtt")
+    assert column(store, "SELECT event_id FROM events ORDER BY seq") == ["t1", "t2", "t4"]
+    (letter,) = dead_letters.recent(store)
+    assert ("LookupError" in letter["reason"], json.loads(letter["payload"])["event_id"]) == (True, "t3")
+
+
+def test_only_those_who_have_something_to_do_are_woken(store: Store, ingest: Ingest, home: Path) -> None:
+    learner, loop = Listener(home, "learner"), Listener(home, "loop")
+    send(ingest, turn("t1", "user", "Hi"), turn("t2", "assistant", "Hello."))
+    assert (learner.drain(), loop.drain()) == (False, False)
+    ingest.correction("a", correction("t2"), "mqtt")
+    assert (learner.drain(), loop.drain()) == (True, True)
+    learner.close()
+    loop.close()
 
 
 def test_nothing_is_half_written(store: Store, ingest: Ingest, monkeypatch: pytest.MonkeyPatch) -> None:
     def die(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(ingest, "_keep_judgement", die)
+    monkeypatch.setattr("store.labels.replace", die)
     with pytest.raises(KeyboardInterrupt):
         send(ingest, *conversation())
     assert column(store, "SELECT event_id FROM events ORDER BY seq") == ["t1", "t2"]

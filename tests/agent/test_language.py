@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.language import detect_language
+from agent.language import detect_language, likeliest_language
 from policies.constraints import read_constraints
 
 
@@ -29,3 +29,8 @@ def test_it_serves_the_language_constraint() -> None:
     assert french.check("Le vieux moulin se trouvait au tournant de la rivière.") is True
     assert french.check("The old mill stood at the bend of the river.") is False
     assert french.check("OK") is None
+
+
+def test_the_likeliest_language_is_a_guess_but_the_same_one() -> None:
+    assert [likeliest_language("Dies ist ein kurzer Satz.") for _ in range(3)] == ["de"] * 3
+    assert likeliest_language("12345") is None

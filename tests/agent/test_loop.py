@@ -18,7 +18,8 @@ import httpx
 import pytest
 from brokers import BrokerProcess, free_port
 
-from agent.bus import Peer, parse_url
+from agent.address import parse_url
+from agent.bus import Peer
 from policies.config import BusConfig, Config
 from policies.messages import AlertEvent
 from policies.topics import topic

@@ -1,13 +1,11 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
 
-from agent.language import detect_language
-from agent.reading import read_file, summarise
+from agent.reading import IN_TWO_FILES, NO_CALL, read_file, shared_sessions, summarise
 from policies.errors import InputError
 
 NOW = 1_800_000_000_000
@@ -31,15 +29,16 @@ def test_a_file_is_read_segmented_labelled_and_counted(tmp_path: Path) -> None:
                 {"role": "user", "content": "And snow?"},
                 {"role": "assistant", "content": None, "tool_calls": [call, {**call, "id": "y"}]},
                 {"role": "tool", "content": "frozen", "tool_call_id": "x"},
-                {"role": "tool", "content": "frozen", "tool_call_id": "y"},
+                {"role": "tool", "content": "frozen", "tool_call_id": "z"},
                 {"role": "assistant", "content": "frozen water."},
                 {"role": "user", "content": " "},
             ],
         },
         {"role": "user"},
+        {"shape": "of things to come"},
     )
     reading = read_file(path, NOW)
-    assert (reading.format, len(reading.rejected)) == ("openai-lines", 1)
+    assert (reading.format, len(reading.rejected)) == ("openai-messages", 2)
     assert reading.rejected[0].place == "log.jsonl, line 2"
     summary = summarise([reading], None)
     assert summary.model_dump() == {
@@ -52,8 +51,35 @@ def test_a_file_is_read_segmented_labelled_and_counted(tmp_path: Path) -> None:
         "interrupts": 0,
         "decision_points": 4,
         "labels": {"followed": 1, "ignored": 1, "unknown": 2},
-        "rejected": 1,
+        "rejected": 2,
+        "metadata": 0,
+        "not_understood": {"record type '{shape}'": 1},
+        "remarks": {NO_CALL: 1},
     }
+
+
+def test_prompts_of_sub_agents_and_records_logged_twice_are_not_counted_as_typed(tmp_path: Path) -> None:
+    typed = {"type": "user", "uuid": "1", "sessionId": "s", "message": {"role": "user", "content": "Go."}}
+    delegated = {**typed, "uuid": "2", "isSidechain": True, "agentId": "a"}
+    path = write(tmp_path / "s.jsonl", typed, typed, delegated, delegated)
+    summary = summarise([read_file(path, NOW), read_file(path, NOW)], None)
+    assert (summary.turns, summary.user_turns) == (2, 1)
+
+
+def test_two_sessions_with_one_id_are_kept_and_named(tmp_path: Path) -> None:
+    def session(name: str, said: str) -> Path:
+        answer = {"role": "assistant", "content": [{"type": "text", "text": said}]}
+        record = {"type": "assistant", "uuid": "u", "sessionId": "same", "message": answer}
+        return write(tmp_path / name, record)
+
+    readings = [read_file(session(f"{n}.jsonl", f"answer {n}"), NOW) for n in range(3)]
+    summary = summarise(readings, None)
+    assert (summary.turns, summary.decision_points) == (3, 3)
+    assert summary.remarks == {IN_TWO_FILES: 2}
+    assert [remark.place for remark in shared_sessions(readings)] == [
+        "1.jsonl, session same (also in 0.jsonl)",
+        "2.jsonl, session same (also in 0.jsonl)",
+    ]
 
 
 @pytest.mark.parametrize("content", [b"\x00\x01\x02" * 99, b"plain text, no log", b'{"what": "is this"}'])
@@ -61,39 +87,15 @@ def test_a_file_of_no_known_kind_is_one_rejected_record(tmp_path: Path, content:
     path = tmp_path / "thing.json"
     path.write_bytes(content)
     reading = read_file(path, NOW)
-    assert (reading.format, reading.turns) == (None, ())
+    assert (reading.format, reading.turns, reading.has_decisions) == (None, (), False)
     assert "not understood" in reading.rejected[0].reason
 
 
-def test_jsonl_with_a_broken_beginning_still_gives_its_good_lines(tmp_path: Path) -> None:
-    path = tmp_path / "log.jsonl"
-    good = json.dumps({"conversation_id": "c", "role": "user", "content": "Hi"})
-    path.write_text(f"half a line\n{good}\n", encoding="utf-8")
-    reading = read_file(path, NOW)
-    assert (len(reading.turns), len(reading.rejected)) == (1, 1)
-
-
 def test_an_empty_file_gives_nothing(tmp_path: Path) -> None:
-    path = write(tmp_path / "empty.json")
-    assert summarise([read_file(path, NOW)], None).decision_points == 0
+    reading = read_file(write(tmp_path / "empty.json"), NOW)
+    assert (reading.size, summarise([reading], None).decision_points) == (0, 0)
 
 
 def test_a_missing_file_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"cannot read .*absent\.jsonl: No such file"):
         read_file(tmp_path / "absent.jsonl", NOW)
-
-
-def test_tau_bench_counts() -> None:
-    data = os.environ.get("HEEDLOOP_DATA")
-    if not data:
-        pytest.skip("HEEDLOOP_DATA is not set: the real agent logs are not there")
-    folder = Path(data) / "C"
-    name = "tau_bench/gpt-4o-airline.json"
-    expected = json.loads((folder / "expected_counts.json").read_text(encoding="utf-8"))[name]
-    summary = summarise([read_file(folder / name, NOW)], detect_language)
-    assert summary.decision_points == expected["assistant"] == 1_381
-    assert summary.user_turns == expected["typed"]
-    assert summary.tool_calls == expected["tool_calls"]
-    assert summary.tool_results == expected["tool_results"]
-    assert (summary.rejected, summary.noise, summary.interrupts) == (0, 0, 0)
-    assert summary.labels.unknown > 0.8 * summary.decision_points

@@ -2,11 +2,14 @@
 
 import io
 import math
+import subprocess
+import sys
 from itertools import pairwise
 
 import pytest
 import torch
 
+from learner import apollo
 from learner.apollo import Apollo
 from policies.errors import ConfigError
 
@@ -131,7 +134,7 @@ def test_kept_projections_change_nothing():
 
 
 def test_moments_stay_fp32_for_bf16_weights_and_decay():
-    optimizer = Apollo({"w": torch.zeros(64, 48, dtype=torch.bfloat16)}, lr=1.0, rank=8)
+    optimizer = Apollo({"w": torch.zeros(64, 48, dtype=torch.bfloat16)}, lr=1.0, rank=8, refresh=1000)
     gradient = noise(64, 48).bfloat16()
     optimizer.update("w", gradient)
     start = optimizer.state_dict()["w"]["second"].mean()
@@ -181,9 +184,147 @@ def test_reset_is_a_fresh_start():
     assert torch.equal(first, optimizer.update("w", noise(64, 48)))
 
 
-def test_state_is_an_eighth_of_adam_and_less():
-    optimizer = Apollo({"w": torch.zeros(1536, 576)}, lr=1.0, rank=64)
-    assert optimizer.state_dict()["w"]["first"].shape == (1536, 64)
+@pytest.mark.parametrize("rank", [64, 256, 1])
+def test_state_takes_what_the_accounts_say(rank):
+    shapes = {"up": (1536, 576), "down": (576, 1536), "norm": (576,), "conv": (64, 1, 4)}
+    optimizer = Apollo({n: torch.zeros(s) for n, s in shapes.items()}, lr=1.0, rank=rank)
+    numbers = {name: s["first"].numel() for name, s in optimizer.state_dict().items()}
+    assert numbers == {"up": 1536 * rank, "down": 1536 * rank, "norm": 576, "conv": 256}
+    adam = sum(math.prod(s) for s in shapes.values())
+    if rank == 64:
+        assert sum(numbers.values()) <= adam / 8
+
+
+def test_state_and_steps_take_the_memory_that_the_accounts_say():
+    """Measured in a process of its own: moments and the kept projections, one tensor's scratch, no more."""
+    code = """
+import torch
+from benchmarks.learner.cells import MIB, extra_mib
+from learner import apollo
+from learner.apollo import Apollo
+torch.set_num_threads(1)
+shapes = {f"w{i}": (1536, 576) for i in range(24)}
+weights = {name: torch.zeros(shape, dtype=torch.bfloat16) for name, shape in shapes.items()}
+gradient = torch.randn(1536, 576).bfloat16()
+Apollo({"w": gradient}, 1.0, 64).step("w", gradient)  # compiles
+def run():
+    optimizer = Apollo(weights, 1.0, 64)
+    for name in weights:
+        optimizer.step(name, gradient)
+    run.kept = optimizer
+print(extra_mib(run))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    moments, projections, adam = 24 * 1536 * 64 * 8, 24 * 64 * 576 * 2, 24 * 1536 * 576 * 8
+    measured = float(done.stdout) * 2**20
+    assert moments <= measured < moments + projections + 8 * 2**20 < adam / 5
+
+
+def test_rank_of_all_directions_is_adamw():
+    gradients = [noise(96, 64, seed=s) for s in range(5)]
+    weight = torch.nn.Parameter(torch.zeros(96, 64))
+    exact = torch.optim.AdamW([weight], lr=1e-3, weight_decay=0.0)
+    ours = torch.zeros(96, 64)
+    optimizer = Apollo({"w": ours}, lr=1e-3, rank=64)
+    for gradient in gradients:
+        weight.grad = gradient.clone()
+        exact.step()
+        ours += optimizer.update("w", gradient.clone())
+    torch.testing.assert_close(ours, weight.detach())
+
+
+@pytest.mark.parametrize("shape", [(96, 64), (64, 96)])
+def test_projection_of_full_rank_gives_each_channel_the_length_of_its_adamw_step(shape, monkeypatch):
+    """In an orthogonal basis of all n directions, where alpha is 1, only the direction differs."""
+    turn = torch.linalg.qr(noise(64, 64, seed=9))[0]
+    monkeypatch.setattr(apollo, "_rank_of", lambda weight, rank: rank)
+    monkeypatch.setattr(Apollo, "_drawn", lambda *arguments: turn)
+    optimizer = Apollo({"w": torch.zeros(shape)}, lr=1e-3, rank=64, growth=1e9)
+    rows = shape[0] >= shape[1]
+    weight = torch.nn.Parameter(torch.zeros(shape))
+    exact = torch.optim.AdamW([weight], lr=1e-3, weight_decay=0.0)
+    for s in range(5):
+        gradient = noise(*shape, seed=s)
+        weight.data.zero_()
+        weight.grad = gradient @ turn.T if rows else turn @ gradient
+        exact.step()
+        step = optimizer.update("w", gradient.clone())
+        dim = 1 if rows else 0
+        torch.testing.assert_close(step.norm(dim=dim), weight.detach().norm(dim=dim), rtol=1e-4, atol=1e-8)
+        assert torch.nn.functional.cosine_similarity(step, -gradient, dim=dim).min() > 0.9999
+
+
+def test_projection_is_unbiased():
+    """The mean of P^T P over many draws is the identity: no direction of the gradient is preferred."""
+    gradient = noise(48, 64)
+    optimizer = Apollo({"w": gradient}, lr=1.0, rank=8)
+    draws = torch.stack([optimizer._drawn("w", gradient, 8, epoch) for epoch in range(4000)])
+    mean = torch.einsum("eri,erj->ij", draws, draws) / len(draws)
+    assert (mean - torch.eye(48)).abs().max() < 5 * (2 / 8 / 4000) ** 0.5
+
+
+def test_projection_is_drawn_once_for_all_machines():
+    """The first numbers of a projection, as they were when this was written."""
+    drawn = Apollo({"w": torch.zeros(64, 48)}, lr=1.0, rank=8, seed=3)._drawn("w", torch.zeros(64, 48), 8, 2)
+    assert drawn.flatten()[:3].tolist() == pytest.approx(
+        [0.29439952969551086, -0.015412142500281334, 0.19896496832370758], rel=1e-6
+    )
+
+
+def test_state_goes_on_on_another_device():
+    """Stood in for by the torch twin of the machine code: the same steps up to rounding."""
+    optimizer, other = (Apollo({"w": torch.zeros(96, 64)}, lr=1.0, rank=8) for _ in range(2))
+    for s in range(3):
+        optimizer.update("w", noise(96, 64, seed=s))
+    other.load_state_dict(optimizer.state_dict())
+    gradient = noise(96, 64, seed=7)
+    strided = gradient.T.contiguous().T  # no machine code for it
+    torch.testing.assert_close(
+        other.update("w", strided), optimizer.update("w", gradient), rtol=1e-4, atol=1e-7
+    )
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_step_on_a_gpu_is_that_of_the_cpu():
+    steps = [
+        Apollo({"w": torch.zeros(96, 64, device=d)}, lr=1.0, rank=8).update("w", noise(96, 64).to(d)).cpu()
+        for d in ("cpu", "cuda")
+    ]
+    torch.testing.assert_close(*steps, rtol=1e-3, atol=1e-6)
+
+
+def test_new_subspace_begins_without_first_moments_and_keeps_the_second():
+    optimizer = Apollo({"w": torch.zeros(64, 48)}, lr=1.0, rank=8, refresh=4)
+    for s in range(5):
+        before = optimizer.state_dict()["w"]["second"]
+        optimizer.update("w", noise(64, 48, seed=s))
+    after = optimizer.state_dict()["w"]
+    small = noise(64, 48, seed=4) @ optimizer._projection("w", noise(64, 48), 8, 1).T
+    torch.testing.assert_close(after["first"], 0.1 * small)
+    torch.testing.assert_close(after["second"], 0.999 * before + 0.001 * small * small)
+
+
+def test_constant_gradient_keeps_its_step_over_a_refresh():
+    """The bias of the forgotten first moments is corrected anew, or the step would fall to a tenth."""
+    optimizer = Apollo({"w": torch.zeros(128, 64)}, lr=1.0, rank=16, refresh=10)
+    norms = [optimizer.update("w", noise(128, 64)).norm().item() for _ in range(30)]
+    assert min(norms) > 0.8 * norms[0]
+    assert max(norms) < 1.3 * norms[0]
+
+
+def test_named_tensors_are_not_projected():
+    gradients = [noise(96, 64, seed=s) for s in range(3)]
+    optimizer = Apollo({"embed": torch.zeros(96, 64)}, lr=1e-3, rank=8, plain={"embed"})
+    for g, expected in zip(gradients, adam_steps(gradients, 1e-3), strict=True):
+        torch.testing.assert_close(optimizer.update("embed", g.clone()), expected)
+
+
+def test_projecting_in_bf16_changes_no_factor_that_counts():
+    exact, short = (Apollo({"w": torch.zeros(576, 576)}, 1.0, 64, in_type=t) for t in (None, torch.bfloat16))
+    for s in range(4):
+        one, other = (o.update("w", noise(576, 576, seed=s)) for o in (exact, short))
+    assert (one - other).norm() / one.norm() < 0.01
 
 
 @pytest.mark.parametrize("rank", [8, 1])

@@ -31,11 +31,18 @@ def test_the_module_loads_without_torch_and_vllm() -> None:
 
 def test_the_command_names_the_arena_and_keeps_stale_caches_out(tmp_path: Path) -> None:
     config = ServerConfig(model="smollm2", extra_args=("--seed", "3"))
-    argv, env = server_command(config, tmp_path / "m", tmp_path / "arena", tmp_path / "versions", 1234)
+    places = (tmp_path / "m", tmp_path / "arena", tmp_path / "versions")
+    argv, env = server_command(config, *places, 1234, tmp_path / "answers")
     extra = json.loads(argv[argv.index("--model-loader-extra-config") + 1])
-    assert extra == {"arena": str(tmp_path / "arena"), "versions": str(tmp_path / "versions")}
+    told = {"arena": str(tmp_path / "arena"), "versions": str(tmp_path / "versions")}
+    told |= {"answers": str(tmp_path / "answers")}
+    assert extra == told | {"prefix_cache": "bounded", "prefix_cache_steps": 4}
     assert argv[argv.index("--load-format") + 1] == "live"
-    assert {"--no-enable-prefix-caching", "--enforce-eager"} < set(argv)
+    assert argv[argv.index("--scheduler-cls") + 1].startswith("learner.live.scheduler.")
+    assert argv[argv.index("--middleware") + 1].startswith("learner.live.middleware.")
+    assert {"--enable-prefix-caching", "--enforce-eager"} < set(argv)
+    without, _ = server_command(config.model_copy(update={"prefix_cache": "none"}), *places, 1234)
+    assert "--no-enable-prefix-caching" in without
     assert argv[-2:] == ["--seed", "3"]
     assert (env["VLLM_USE_AOT_COMPILE"], env["VLLM_ENABLE_V1_MULTIPROCESSING"]) == ("0", "0")
     assert (env["PYTHONSAFEPATH"], env["OMP_NUM_THREADS"]) == ("1", "1")

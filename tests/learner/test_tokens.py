@@ -3,7 +3,7 @@
 import pytest
 from transformers import AutoTokenizer
 
-from learner.tokens import Prompt, answer_ids, build_row, deviation, end_token, prompt_of
+from learner.tokens import Prompt, answer_ids, build_row, decisions_of, deviation, end_token, prompt_of
 from policies.errors import InputError
 
 SYSTEM = {"role": "system", "content": "Be kind."}
@@ -130,3 +130,53 @@ def test_window_moves_to_a_late_deviation(first):
 def test_empty_answer_is_refused():
     with pytest.raises(InputError, match="e: the answer is empty"):
         build_row("e", "general", PROMPT, [], None, 8)
+
+
+TOOLS = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n"
+    "{% if m.role == 'assistant' %}{% generation %}{{ m.content or '' }}"
+    "{% for c in m.tool_calls or [] %}<call>{{ c.function.name }}({{ c.function.arguments }})</call>"
+    "{% endfor %}"
+    "<|im_end|>{% endgeneration %}\n"
+    "{% else %}{{ m.content }}<|im_end|>\n{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+CALL = {"type": "function", "function": {"name": "look", "arguments": '{"at": "sky"}'}}
+TALK = [
+    SYSTEM,
+    ASK,
+    {"role": "assistant", "content": "I look.", "tool_calls": [CALL]},
+    {"role": "tool", "content": "grey", "tool_call_id": "1"},
+    {"role": "assistant", "content": "Water."},
+]
+
+
+@pytest.mark.parametrize("marks", [True, False])
+def test_decisions_are_the_assistant_turns_with_their_tool_calls(with_template, marks):
+    bare = TOOLS.replace("{% generation %}", "").replace("{% endgeneration %}", "")
+    tokenizer = with_template(TOOLS if marks else bare)
+    (first, call), (second, answer) = decisions_of(tokenizer, TALK, 500)
+    assert tokenizer.decode(call) == 'I look.<call>look({"at": "sky"})</call><|im_end|>'
+    assert tokenizer.decode(answer) == "Water.<|im_end|>"
+    assert tokenizer.decode(first.header) == tokenizer.decode(second.header) == "<|im_start|>assistant\n"
+    assert first.context == second.context[: len(first.context)]
+    assert '<call>look({"at": "sky"})</call>' in tokenizer.decode(second.context)
+
+
+def test_decisions_of_the_tokenizers_own_template(tokenizer):
+    talk = [
+        SYSTEM,
+        ASK,
+        {"role": "assistant", "content": "Water."},
+        ASK,
+        {"role": "assistant", "content": "Wet."},
+    ]
+    decisions = decisions_of(tokenizer, talk, 500)
+    assert [tokenizer.decode(answer) for _, answer in decisions] == ["Water.<|im_end|>", "Wet.<|im_end|>"]
+
+
+def test_turn_that_cannot_be_told_from_its_prompt_is_refused(with_template):
+    """A header that is rendered for an open prompt only, as some templates do with a closed thought."""
+    tokenizer = with_template(LLAMA.replace("<|assistant|>{% endif %}", "<|assistant|><no_think>{% endif %}"))
+    with pytest.raises(InputError, match="chat template"):
+        decisions_of(tokenizer, [ASK, {"role": "assistant", "content": "Water."}], 500)

@@ -8,9 +8,9 @@ import torch
 from learner.generation import greedy
 from learner.model import load_model
 from learner.tokens import end_token, prompt_of
-from learner.trainer import Trainer
+from learner.trainer import Trainer, TrainerState
 from policies.config import TrainingConfig
-from policies.errors import InputError
+from policies.errors import ConfigError, InputError
 from policies.example import Example
 
 SYSTEM = "Answer in one sentence."
@@ -29,9 +29,9 @@ def tiny(request, tiny_qwen35_path):
     return tiny_trainer(tiny_qwen35_path, request.param)
 
 
-def tiny_trainer(path, dtype=torch.float32, **kwargs) -> Trainer:
+def tiny_trainer(path, dtype=torch.float32, config=CONFIG, **kwargs) -> Trainer:
     model, tokenizer = load_model(path, dtype)
-    return Trainer(model, tokenizer, load_model(path, dtype)[0], CONFIG, seed=0, **kwargs)
+    return Trainer(model, tokenizer, load_model(path, dtype)[0], config, seed=0, **kwargs)
 
 
 def asked(question: str, system: str = SYSTEM) -> tuple[dict[str, str], ...]:
@@ -149,30 +149,130 @@ def test_steps_below_an_ulp_are_not_lost(tiny_qwen35_path, keep):
     assert (moved * update).sum() / update.square().sum() == pytest.approx(1.0, abs=0.1)
 
 
-@pytest.mark.parametrize("poison", ["loss", "gradient"])
-def test_batch_that_is_not_finite_touches_nothing(tiny, poison):
+@pytest.mark.parametrize("gradients", ["whole", "in_backward"])
+@pytest.mark.parametrize("poison", ["loss", "first gradient", "last gradient"])
+def test_batch_that_is_not_finite_touches_nothing(tiny_qwen35_path, poison, gradients):
+    config = CONFIG.model_copy(update={"gradients": gradients})
+    tiny = tiny_trainer(tiny_qwen35_path, torch.bfloat16, config)
     rows = batch(tiny)
     step(tiny, rows)
-    before, moments = snapshot(tiny), tiny.optimizer.state_dict()
+    before, state = snapshot(tiny), tiny.state()
     hook = None
     if poison == "loss":
         tiny.model.get_output_embeddings().weight.data[7] = float("nan")
     else:
-        norm = tiny.parameters["model.norm.weight"]
-        hook = norm.register_hook(lambda g: g * float("inf"))
-    gradients = tiny.backward(rows)
-    assert not gradients.finite
+        # backward comes to the last norm first, and to the first one last
+        name = "model.norm.weight" if poison == "first gradient" else "model.layers.0.input_layernorm.weight"
+        hook = tiny.parameters[name].register_hook(lambda g: g * float("inf"))
+    found = tiny.backward(rows)
+    assert not found.finite
     with pytest.raises(ValueError, match="cannot be applied"):
-        tiny.apply(gradients, 1e-3, lambda name, value: pytest.fail(f"wrote {name}"))
+        tiny.apply(found, 1e-3, lambda name, value: pytest.fail(f"wrote {name}"))
     assert all(torch.equal(p, before[n]) for n, p in tiny.parameters.items())
-    after = tiny.optimizer.state_dict()
-    assert all(
-        torch.equal(after[n]["first"], m["first"]) and after[n]["step"] == m["step"]
-        for n, m in moments.items()
-    )
+    assert same(tiny.state(), state)
     if hook is not None:
         hook.remove()
         assert tiny.backward(rows).finite
+
+
+def same(one: TrainerState, other: TrainerState) -> bool:
+    tensors = one.tensors.keys() == other.tensors.keys() and all(
+        torch.equal(value, other.tensors[name]) for name, value in one.tensors.items()
+    )
+    return tensors and one.numbers == other.numbers
+
+
+@pytest.mark.parametrize(("dtype", "keep"), [(torch.float32, True), (torch.bfloat16, False)])
+def test_gradients_applied_in_backward_give_the_bytes_of_whole_ones(tiny_qwen35_path, dtype, keep):
+    trainers = [
+        tiny_trainer(
+            tiny_qwen35_path, dtype, CONFIG.model_copy(update={"gradients": way}), keep_remainder=keep
+        )
+        for way in ("whole", "in_backward")
+    ]
+    for _ in range(2):
+        written = [step(trainer, batch(trainer)) for trainer in trainers]
+        assert written[0].keys() == written[1].keys()
+        assert all(torch.equal(value, written[1][name]) for name, value in written[0].items())
+    assert same(trainers[0].state(), trainers[1].state())
+
+
+def test_one_gradient_is_alive_at_a_time_in_backward(tiny_qwen35_path):
+    trainer = tiny_trainer(tiny_qwen35_path, config=CONFIG.model_copy(update={"gradients": "in_backward"}))
+    found = trainer.backward(batch(trainer))
+    assert not found.tensors
+    alive: list[int] = []
+
+    def look(name: str, value: torch.Tensor) -> None:
+        alive.append(sum(p.grad is not None for p in trainer.parameters.values()))
+
+    trainer.apply(found, 0.1, look)
+    assert len(alive) == len(trainer.parameters)
+    assert max(alive) == 0  # the one that is applied has been taken out of its parameter
+
+
+def test_gradients_are_whole_on_a_cpu_unless_asked(tiny_qwen35_path):
+    trainer = tiny_trainer(tiny_qwen35_path)
+    assert trainer.backward(batch(trainer)).tensors.keys() == trainer.parameters.keys()
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_restored_trainer_goes_on_bit_for_bit(tiny_qwen35_path, tmp_path, keep):
+    trainer = tiny_trainer(tiny_qwen35_path, torch.bfloat16, keep_remainder=keep)
+    for _ in range(2):
+        step(trainer, batch(trainer), rate=1e-4)
+    live, state = snapshot(trainer), trainer.state()
+    torch.save(state.tensors, tmp_path / "tensors")
+    numbers = json.dumps(state.numbers)
+    expected = [step(trainer, batch(trainer), rate=1e-4) for _ in range(3)]
+
+    resumed = tiny_trainer(tiny_qwen35_path, torch.bfloat16, keep_remainder=keep)
+    resumed.reload(lambda name: live[name])
+    resumed.restore(TrainerState(torch.load(tmp_path / "tensors", weights_only=True), json.loads(numbers)))
+    for written in expected:
+        again = step(resumed, batch(resumed), rate=1e-4)
+        assert written.keys() == again.keys()
+        assert all(torch.equal(value, again[name]) for name, value in written.items())
+    assert same(trainer.state(), resumed.state())
+
+
+def test_state_of_another_setting_is_refused_and_touches_nothing(tiny_qwen35_path):
+    trainer = tiny_trainer(tiny_qwen35_path)
+    step(trainer, batch(trainer))
+    before = trainer.state()
+    for other in (
+        tiny_trainer(tiny_qwen35_path, keep_remainder=False),
+        tiny_trainer(tiny_qwen35_path, config=CONFIG.model_copy(update={"rank": 8})),
+        tiny_trainer(tiny_qwen35_path, config=CONFIG.model_copy(update={"parameters": "gates"})),
+    ):
+        with pytest.raises(ConfigError, match=r"does not fit|on one side only|rank"):
+            trainer.restore(other.state())
+    assert same(trainer.state(), before)
+
+
+@pytest.mark.parametrize(
+    ("which", "expected"),
+    [
+        ("queries", {"q_proj"}),
+        ("gates", {"in_proj_a", "in_proj_b", "A_log", "dt_bias"}),
+        (r"layers\.1\.mlp", {"gate_proj", "up_proj", "down_proj"}),
+        (r"embed_tokens|lm_head", {"embed_tokens", "lm_head"}),
+    ],
+)
+def test_only_the_chosen_parameters_learn(tiny_qwen35_path, which, expected):
+    trainer = tiny_trainer(tiny_qwen35_path, config=CONFIG.model_copy(update={"parameters": which}))
+    before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
+    written = step(trainer, batch(trainer), rate=0.1)
+    moved = {n for n, p in trainer.model.named_parameters() if not torch.equal(p, before[n])}
+    assert moved == set(written) == set(trainer.parameters)
+    assert {part for n in moved for part in n.split(".") if part in expected} == expected
+    assert all(any(part in n for part in expected) for n in moved)
+
+
+@pytest.mark.parametrize("which", ["nothing_like_it", "("])
+def test_pattern_that_chooses_nothing_is_refused(tiny_qwen35_path, which):
+    with pytest.raises(ConfigError, match=r"training\.parameters"):
+        tiny_trainer(tiny_qwen35_path, config=CONFIG.model_copy(update={"parameters": which}))
 
 
 def test_reload_takes_the_live_bytes_and_starts_afresh(tiny):

@@ -141,7 +141,7 @@ def vote(labeller: str, verdict: str, confidence: float, direction: str | None) 
             ("followed", "constraint", 0.8361),
         ),
         ([("reaction", "ignored", 0.7), ("constraint", "ignored", 0.9)], ("ignored", "constraint", 0.921)),
-        ([("judge", "ignored", 0.9), ("reaction", "followed", 0.5)], ("followed", "reaction", 0.4325)),
+        ([("judge", "ignored", 0.9), ("reaction", "followed", 0.5)], ("unknown", "none", 0.0)),
         ([("constraint", "unknown", 0.0)], ("unknown", "none", 0.0)),
         ([], ("unknown", "none", 0.0)),
     ],

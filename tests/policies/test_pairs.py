@@ -1,12 +1,20 @@
 from __future__ import annotations
 
-from conversations import correction, last_decision
+from conversations import correction, last_decision, talk
 
 from policies.decision import DecisionPoint
 from policies.example import Example
-from policies.labelling import Case, ConstraintLabeller, CorrectionLabeller, ReactionLabeller, judge
+from policies.labelling import (
+    Case,
+    ConstraintLabeller,
+    CorrectionLabeller,
+    ReactionLabeller,
+    cases,
+    judge,
+)
 from policies.messages import CorrectionPayload
-from policies.pairs import correction_example, general_example
+from policies.pairs import correction_example, general_example, with_accepted
+from policies.segmentation import segment
 
 BASE = "You are a helpful assistant. Answer in one or two short sentences."
 JSON = 'Answer as a JSON object with the single key "reply".'
@@ -30,6 +38,16 @@ def test_the_corrected_text_comes_first() -> None:
     assert [m["content"] for m in made.twin_context] == [BASE, "What is rain?"]
 
 
+def test_complaint_about_nobody_knows_what_teaches_nothing() -> None:
+    """No direction that it could be about, and no right answer: nothing could confirm what is learned."""
+    turns = talk("u: What is rain?", "a: My cousin sells cars.", "u: what are you even talking about?")
+    (case,) = cases(turns)
+    judgement = judge(case, (ReactionLabeller(),))
+    assert judgement.labels[0].verdict == "ignored"
+    assert judgement.labels[0].confidence >= 0.9
+    assert correction_example("e1", case.decision, judgement.labels) is None
+
+
 def test_the_twin_lacks_all_sentences_that_the_correction_names() -> None:
     said = 'Give exactly 2 bullet points and nothing else. Start each with "- ".'
     for fields in ({"direction": said, "corrected": "- Water.\n- Clouds."}, None):
@@ -40,6 +58,58 @@ def test_the_twin_lacks_all_sentences_that_the_correction_names() -> None:
         assert made is not None
         assert made.twin_context is not None
         assert [m["content"] for m in made.twin_context] == [BASE, "What is rain?"]
+
+
+def later_example(*lines: str) -> Example | None:
+    """Make the example of the first decision of a conversation, with the turns behind it."""
+    turns = talk(*lines)
+    first = segment(turns)[0]
+    place = turns.index(first.turn)
+    labels = ConstraintLabeller().vote(Case(first))
+    return correction_example("e1", first, labels, later=turns[place + 1 :])
+
+
+def test_else_the_next_answer_that_the_user_let_stand() -> None:
+    made = later_example(
+        "u: Always answer in lowercase. What is rain?",
+        "a: Rain is water that falls.",
+        "u: I said lowercase.",
+        "a: Sorry! rain is water that falls down.",
+        "u: thanks",
+    )
+    assert made is not None
+    assert (made.chosen, made.origin, made.state) == ("rain is water that falls down.", "accepted", "ready")
+
+
+def test_an_answer_accepted_later_completes_the_example() -> None:
+    lines = [
+        "u: Talk like a pirate. What is rain?",
+        "a: Rain is water that falls.",
+        "u: You didn't talk like a pirate!",
+        "a: Arr! Rain be water that falls, matey.",
+    ]
+    decision = segment(talk(*lines))[0]
+    said = correction(direction="Talk like a pirate.")
+    waiting = example(decision, said)
+    assert waiting is not None
+    assert waiting.state == "needs_pair"
+    assert with_accepted(waiting, talk(*lines)[2:]) is None  # nobody has seen it yet
+    made = with_accepted(waiting, talk(*lines, "u: Perfect!")[2:])
+    assert made is not None
+    assert (made.chosen, made.origin, made.state) == (lines[3][3:], "accepted", "ready")
+    written = example(decision, correction(direction="Talk like a pirate.", corrected="Arr."))
+    assert written is not None
+    assert with_accepted(written, talk(*lines, "u: Perfect!")[2:]) is None
+
+
+def test_else_the_answer_that_the_complaint_writes_out() -> None:
+    made = later_example(
+        "u: Always answer in lowercase. What is rain?",
+        "a: Rain is water that falls.",
+        'u: No, it should be "rain is fallen water."',
+    )
+    assert made is not None
+    assert (made.chosen, made.origin) == ("rain is fallen water.", "correction")
 
 
 def test_else_the_answer_is_repaired() -> None:
@@ -94,3 +164,5 @@ def test_ordinary_answers_are_general_replay() -> None:
     assert general_example("g1", decision, ignored) is None
     assert general_example("g1", last_decision("u: Go.", "a1: Going."), ()) is None
     assert general_example("g1", last_decision("s: Be kind.", "a: Hello."), ()) is None
+    broken_off = decision.turn.model_copy(update={"interrupted": True})
+    assert general_example("g1", decision.model_copy(update={"turn": broken_off}), ()) is None

@@ -18,6 +18,7 @@ from policies.sentences import first_sentences, split_sentences, take_out
         ('End with "Hope that helps!" Then stop.', ['End with "Hope that helps!"', "Then stop."]),
         ('Start each with "- ". Nothing else.', ['Start each with "- ".', "Nothing else."]),
         ("Dr. No ran 3.5 miles, e.g. in May. He sat.", ["Dr. No ran 3.5 miles, e.g. in May.", "He sat."]),
+        ("The answer is no. It is No. 5.", ["The answer is no.", "It is No. 5."]),
         ("lower case too. it has sentences.", ["lower case too.", "it has sentences."]),
         ("Wait... what? Yes.", ["Wait... what?", "Yes."]),
         ("- first rule\n- second rule\n\nText", ["first rule", "second rule", "Text"]),

@@ -12,7 +12,15 @@ def turn(event_id: str, conversation_id: str = "c", role: str = "user", **fields
 
 
 def test_turn_comes_back_as_it_went_in(store: Store) -> None:
-    said = turn("e1", role="assistant", content="\x00 ü", tool_calls=(CALL,), model="m", weight_version="v:3")
+    said = turn(
+        "e1",
+        role="assistant",
+        content="\x00 ü",
+        tool_calls=(CALL,),
+        model="m",
+        weight_version="v:3",
+        interrupted=True,
+    )
     answered = turn("e2", role="tool", content="found", tool_call_id="c1")
     with store.write() as connection:
         assert events.insert(connection, "a", [said, answered], "mqtt") == [said, answered]
@@ -25,7 +33,7 @@ def test_event_is_kept_once_and_repetitions_are_counted(store: Store) -> None:
     first, changed = turn("e1", content="first"), turn("e1", content="second")
     with store.write() as connection:
         assert events.insert(connection, "a", [first, changed], "mqtt") == [first]
-        assert events.insert(connection, "b", [first], "jsonl:/x") == []
+        assert events.insert(connection, "b", [first], "log:/x") == []
     assert events.conversation(store.connection, "c")[0] == [first]
     assert counters.read(store) == {"turns": 1, "turns_duplicate": 2}
 

@@ -63,3 +63,44 @@ def test_decision_of_an_unknown_turn_is_refused(store: Store) -> None:
     foreign = POINT.model_copy(update={"turn": TURN.model_copy(update={"event_id": "nowhere"})})
     with pytest.raises(sqlite3.IntegrityError), store.write() as connection:
         decisions.insert(connection, foreign)
+
+
+def test_what_was_said_before_stays_in_the_history(store: Store) -> None:
+    with store.write() as connection:
+        for verdict in ("ignored", "followed", "ignored"):
+            labels.replace(connection, POINT.id, [label(verdict, "constraint")])
+            labels.replace_votes(connection, POINT.id, [label(verdict, "constraint")])
+    rows = labels.history(store.connection, POINT.id)
+    assert [(row["kind"], row["verdict"]) for row in rows if row["kind"] == "labels"] == [
+        ("labels", "ignored"),
+        ("labels", "followed"),
+    ]
+    assert all(row["replaced"] >= row["created"] for row in rows)
+    assert len(rows) == 4
+
+
+def test_votes_of_one_labeller_leave_the_others_alone(store: Store) -> None:
+    plain, judged = label("ignored", "reaction"), label("followed", "judge")
+    with store.write() as connection:
+        labels.replace_votes(connection, POINT.id, [plain, judged])
+        again = label("followed", "reaction")
+        assert labels.replace_votes(connection, POINT.id, [again], labellers=("reaction",)) == [again]
+        assert labels.votes_on(connection, POINT.id) == [judged, again]
+
+
+@pytest.mark.parametrize(
+    ("vote", "kept", "found"),
+    [
+        (label("ignored", "reaction", confidence=0.55), [], 1),
+        (label("ignored", "reaction", confidence=0.1), [], 0),
+        (label("unknown", "judge", confidence=0.55), [], 0),
+        (label("ignored", "judge", confidence=0.55), [label("followed", "constraint", confidence=0.97)], 0),
+    ],
+)
+def test_uncertain_is_what_has_a_vote_and_no_sure_label(
+    store: Store, vote: Label, kept: list[Label], found: int
+) -> None:
+    with store.write() as connection:
+        labels.replace_votes(connection, POINT.id, [vote])
+        labels.replace(connection, POINT.id, kept)
+    assert len(labels.uncertain(store.connection, 0.2, 0.9, 10)) == found

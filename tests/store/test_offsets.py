@@ -8,16 +8,19 @@ from store.offsets import Offset
 
 
 def test_place_is_kept_only_with_the_transaction(store: Store) -> None:
+    first = Offset(1, 7, "/x", 100, "f1", "codex", "{}", records=3, decisions=1)
     with store.write() as connection:
-        offsets.put(connection, Offset("/x", 7, 100))
-        offsets.put(connection, Offset("/x", 7, 200))
+        offsets.put(connection, first)
+        offsets.put(connection, first._replace(path="/y", offset=200, alerted=True))
 
     def die() -> None:
         with store.write() as connection:
-            offsets.put(connection, Offset("/x", 8, 0))
+            offsets.put(connection, first._replace(offset=0))
             raise RuntimeError("killed")
 
     with pytest.raises(RuntimeError):
         die()
-    assert offsets.get(store.connection, "/x") == Offset("/x", 7, 200)
-    assert offsets.get(store.connection, "/y") is None
+    renamed = first._replace(path="/y", offset=200, alerted=True)
+    assert offsets.get(store.connection, (1, 7)) == renamed
+    assert offsets.get(store.connection, (2, 7)) is None
+    assert offsets.known(store) == [renamed]

@@ -33,3 +33,13 @@ def test_event_goes_to_the_agent_that_it_concerns(store: Store) -> None:
         )
         outbox.put(connection, AlertEvent(ts="t", message="of the server"))
     assert [event.agent for event in outbox.unsent(store)] == ["boss", "reader", None]
+
+
+def test_sent_events_are_dropped_beyond_a_bound_and_unsent_ones_never(store: Store) -> None:
+    with store.write() as connection:
+        for number in range(20):
+            outbox.put(connection, AlertEvent(ts="t", message=str(number)))
+        outbox.mark_sent(connection, [event.id for event in outbox.unsent(store)][2:])
+        outbox.prune(connection, kept=5)
+    left = [json.loads(row[0])["message"] for row in store.rows("SELECT payload FROM outbox ORDER BY id")]
+    assert left == ["0", "1", "15", "16", "17", "18", "19"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ import pytest
 import torch
 
 from learner.live.client import LiveWeights
-from learner.live.manifest import NAME, Manifest, write_manifest
+from learner.live.folder import claim
+from learner.live.manifest import DATA, NAME, Manifest, write_manifest
 from policies.errors import ConfigError, GuardRefused, Unreachable, UnsupportedModel
 
 Make = Callable[..., Manifest]
@@ -33,8 +35,8 @@ def test_ragged_stacked_and_doubled_tensors_are_written_whole(
     for name, value in values.items():
         assert torch.equal(live.read(name), value.to(live.dtype(name))), name
     assert torch.equal(live.read("norm.weight"), values["norm.weight"])  # kept in float32
-    doubled = live._tensors._flat["head#packed"]
-    rows = live._tensors._flat["head"].view(96, 64)
+    doubled = live._tensors.shards[0].flat["head#packed"]
+    rows = live._tensors.shards[0].flat["head"].view(96, 64)
     blocks = torch.stack([rows[32 * b + r, 2 * p : 2 * p + 2] for b, p, r in _order(96, 64)])
     assert torch.equal(doubled.view(-1, 2), blocks)
     assert not rows[70:].any()
@@ -125,3 +127,46 @@ def test_the_lock_of_one_writer_ends_with_close(arena_of: Make, owner: Any, fold
     assert (second.position().version, second.position().step, second.position().epoch) == (long, 4, 5)
     with pytest.raises(ConfigError, match="256"):
         second.mark(long + "v", 1)
+
+
+@pytest.mark.parametrize("name", ["", NAME, DATA])
+def test_an_arena_that_others_can_open_is_not_written(
+    arena_of: Make, owner: Any, folder: Path, name: str
+) -> None:
+    arena_of(owner.process.pid)
+    (folder / name).chmod(0o755 if name == "" else 0o644)
+    with pytest.raises(ConfigError, match="others can open it"):
+        LiveWeights.attach(folder)
+    with pytest.raises(ConfigError, match="others can open it"):
+        LiveWeights.attach(folder, exclusive=False)
+    (folder / name).chmod(0o700 if name == "" else 0o600)
+    LiveWeights.attach(folder).close()
+
+
+def test_an_arena_of_another_user_is_not_written(
+    arena_of: Make, owner: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arena_of(owner.process.pid)
+    mine = os.getuid()
+    monkeypatch.setattr(os, "getuid", lambda: mine + 1)  # only root could give the folder away
+    with pytest.raises(ConfigError, match=f"belongs to user {mine}, not to you"):
+        LiveWeights.attach(folder)
+    with pytest.raises(ConfigError, match="belongs to user"):
+        claim(folder)
+
+
+def test_a_foreign_manifest_is_refused(arena_of: Make, owner: Any, folder: Path) -> None:
+    manifest = arena_of(owner.process.pid)
+    write_manifest(folder, manifest.model_copy(update={"nbytes": manifest.nbytes + (1 << 20)}))
+    with pytest.raises(Unreachable, match="weights are gone"):  # of a larger arena
+        LiveWeights.attach(folder)
+    head = manifest.tensors["head"].model_copy(update={"offset": manifest.nbytes - 64})
+    write_manifest(folder, manifest.model_copy(update={"tensors": manifest.tensors | {"head": head}}))
+    with pytest.raises(ConfigError, match="foreign"):
+        LiveWeights.attach(folder)
+    write_manifest(folder, manifest.model_copy(update={"ranks": 2}))
+    with pytest.raises(Unreachable, match="no live weights here"):  # the second rank never announced itself
+        LiveWeights.attach(folder)
+    write_manifest(folder, manifest.model_copy(update={"ranks": 2, "rank": 1, "generation": "ab" * 8}))
+    with pytest.raises(Unreachable, match="two servers"):
+        LiveWeights.attach(folder)

@@ -22,7 +22,7 @@ from policies.errors import ConfigError
 @pytest.fixture
 def live(arena_of: Callable[..., Manifest], owner: Any, tmp_path: Path) -> LiveTensors:
     manifest = arena_of(owner.process.pid)
-    return LiveTensors(manifest, Arena.open(tmp_path / "arena", manifest))
+    return LiveTensors([(manifest, Arena.open(tmp_path / "arena", manifest))])
 
 
 def save(folder: Path, tensors: dict[str, torch.Tensor], **row: Any) -> Durable:

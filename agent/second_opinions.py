@@ -1,0 +1,153 @@
+"""Decisions that wait for a labeller that needs I/O: sentence vectors of the next turn, a judge model.
+
+They are asked about one by one beside the ingest, which never waits for them; their votes are added later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import structlog
+
+from agent.labellers import judge as judging
+from agent.labellers.embedding import Embedding, is_installed
+from agent.language import detect_language
+from agent.writer import Writer
+from policies.config import Config
+from policies.errors import Unreachable
+from policies.label import Label
+from policies.labelling import Case, Judgement, ReactionLabeller
+from store import calibrations, labels
+
+if TYPE_CHECKING:
+    from agent.ingest import Ingest
+
+log = structlog.get_logger(__name__)
+
+SLOW = ("meaning", judging.NAME)
+"""Labellers whose votes are recorded first and fused with the others when they are there."""
+
+_PAUSE_S = 0.2
+_RETRY_S = 30.0
+_WAITING = 2_000  # decisions; of more, the oldest go without (`labels rerun` asks about them)
+
+
+class SecondOpinions:
+    """The decisions to ask about, in the order in which they came up. Called on the store's thread."""
+
+    def __init__(self, config: Config) -> None:
+        self._reads_meaning = config.labels.meaning == "auto" and is_installed()
+        self._has_judge = config.judge.url is not None
+        self._train_above = config.labels.train_above
+        self.waiting: deque[tuple[str, str]] = deque(maxlen=_WAITING)
+        """(labeller, decision id)"""
+
+    def recorded(self, connection: sqlite3.Connection, case: Case) -> list[Label]:
+        """Return what these labellers have said of a decision already."""
+        if not self._reads_meaning and not self._has_judge:
+            return []
+        return [vote for vote in labels.votes_on(connection, case.decision.id) if vote.labeller in SLOW]
+
+    def ask(self, case: Case, judgement: Judgement, recorded: Sequence[Label]) -> None:
+        """Put a decision down for those that have something to read and have not said anything."""
+        said = {vote.labeller for vote in recorded}
+        if case.corrections or case.decision.call_index:
+            return
+        if self._reads_meaning and "meaning" not in said and _reacts(case):
+            self._put("meaning", case)
+        sure = any(label.confidence >= self._train_above for label in judgement.labels)
+        told = judging.NAME in said or sure
+        if self._has_judge and not told and case.answer and case.decision.directions:
+            self._put(judging.NAME, case)
+
+    def ask_all(self, labeller: str, turn_ids: Sequence[str]) -> None:
+        """Put the answers in some turns down for a labeller, whatever it said of them."""
+        self.waiting.extend((labeller, f"{turn_id}#0") for turn_id in turn_ids)
+
+    def _put(self, labeller: str, case: Case) -> None:
+        if (labeller, case.decision.id) not in self.waiting:
+            self.waiting.append((labeller, case.decision.id))
+
+
+class SlowLabellers:
+    """The labellers that need I/O, as the configuration has them. Use as an async context."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._embedding = Embedding()
+        self._client = judging.client_for(config.judge) if config.judge.url else None
+        self.judge = judging.Judge(config.judge, self._client) if self._client else None
+
+    async def __aenter__(self) -> SlowLabellers:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._embedding.close()
+        if self._client is not None:
+            await self._client.aclose()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Name those that there are."""
+        reads_meaning = self._config.labels.meaning == "auto" and is_installed()
+        return ("meaning",) * reads_meaning + (judging.NAME,) * (self.judge is not None)
+
+    async def vote(self, labeller: str, case: Case) -> list[Label]:
+        """Return the votes of one of them. Raises Unreachable for a judge that does not answer."""
+        if labeller == "meaning":
+            reader = ReactionLabeller(detect_language, self._embedding.vector)
+            return await asyncio.to_thread(reader.vote, case)
+        return await self.judge.vote(case) if self.judge is not None else []
+
+
+async def give_second_opinions(config: Config, writer: Writer, ingest: Ingest) -> None:
+    """Ask about the waiting decisions, for ever. A judge that does not answer is asked again later."""
+    if config.judge.url is None and not SlowLabellers(config).names:
+        return
+    async with SlowLabellers(config) as slow:
+        measured = slow.judge is None
+        while True:
+            try:
+                if slow.judge is not None and not measured:
+                    await measure_judge(slow.judge, config, writer, ingest)
+                    measured = True
+                while ingest.second_opinions.waiting:
+                    await _give(slow, writer, ingest)
+            except Unreachable as error:
+                log.warning("no judge", why=str(error), again_in_s=_RETRY_S)
+                await asyncio.sleep(_RETRY_S)
+            await asyncio.sleep(_PAUSE_S)
+
+
+async def measure_judge(judge: judging.Judge, config: Config, writer: Writer, ingest: Ingest) -> None:
+    """Calibrate the judge, unless its calibration for this model and set is known. Raises Unreachable."""
+    known = await writer.run(lambda store: calibrations.in_force(store.connection).get(judging.NAME))
+    if known is None or known.data != judging.identity(config.judge):
+        calibration = await judging.calibrate(judge, config.judge)
+        await writer.run(lambda _: ingest.believe(calibration))
+
+
+async def _give(slow: SlowLabellers, writer: Writer, ingest: Ingest) -> None:
+    labeller, decision_id = ingest.second_opinions.waiting.popleft()
+    case = await writer.run(lambda _: ingest.case(decision_id))
+    if case is None:
+        return
+    try:
+        votes = await slow.vote(labeller, case)
+    except Unreachable:
+        ingest.second_opinions.waiting.appendleft((labeller, decision_id))
+        raise
+    await writer.run(lambda _: ingest.add_votes(case, labeller, votes))
+
+
+def _reacts(case: Case) -> bool:
+    """Say whether the user's next turn is there and is on this decision."""
+    return (
+        bool(case.following)
+        and case.following[-1].role == "user"
+        and (all(turn.role != "assistant" for turn in case.following))
+    )

@@ -1,0 +1,1 @@
+"""One module per labelled set: `measure(data)` returns its figures."""

@@ -1,0 +1,1 @@
+"""The learner: passes, optimizers, and what they cost."""

@@ -1,0 +1,126 @@
+"""Apollo's sums over channels as machine code: one pass over memory where torch needs several.
+
+A channel is a row or a column of a matrix. Compiled by numba at first use; `learner.channels` holds the same
+in torch. Sums are taken in any order, which lets them be vectorised.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+from learner.kernels import Bits16, Floats, _bits, _cut, _float
+
+_SUMS = {"reassoc", "contract", "nsz"}
+
+
+@intrinsic
+def _number(typing: Any, value: Any) -> Any:
+    """The fp32 of an fp32, or of the 16 bits of a bf16."""
+    if value == types.float32:
+        return types.float32(types.float32), lambda context, builder, signature, given: given[0]
+    word = ir.IntType(32)
+
+    def widened(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        bits = builder.shl(builder.zext(given[0], word), ir.Constant(word, 16))
+        return builder.bitcast(bits, ir.FloatType())
+
+    return types.float32(types.uint16), widened
+
+
+@njit(nogil=True, fastmath=_SUMS, error_model="numpy")
+def squares_of_rows(matrix: Bits16 | Floats, squares: Floats) -> None:
+    """Take the sum of squares of each row."""
+    for i in range(matrix.shape[0]):
+        total = np.float32(0)
+        for j in range(matrix.shape[1]):
+            value = _number(matrix[i, j])
+            total += value * value
+        squares[i] = total
+
+
+@njit(nogil=True, fastmath=_SUMS, error_model="numpy")
+def squares_of_columns(matrix: Bits16 | Floats, squares: Floats) -> None:
+    """Take the sum of squares of each column."""
+    squares[:] = 0
+    for i in range(matrix.shape[0]):
+        for j in range(matrix.shape[1]):
+            value = _number(matrix[i, j])
+            squares[j] += value * value
+
+
+@njit(inline="always")
+def _take_in(
+    value: np.float32, first: np.float32, second: np.float32, betas: Floats
+) -> tuple[np.float32, np.float32]:
+    return (
+        first + (np.float32(1) - betas[0]) * (value - first),
+        betas[1] * second + (np.float32(1) - betas[1]) * value * value,
+    )
+
+
+@njit(nogil=True, fastmath=_SUMS, error_model="numpy")
+def moments_of_rows(
+    small: Floats, first: Floats, second: Floats, betas: Floats, scales: Floats, ratio: Floats
+) -> None:
+    """Take `small` into Adam's moments; `ratio` is how much longer Adam would make each row.
+
+    `scales` are the bias corrections of both moments and epsilon.
+    """
+    for i in range(small.shape[0]):
+        before = after = np.float32(0)
+        for j in range(small.shape[1]):
+            value = small[i, j]
+            m, v = _take_in(value, first[i, j], second[i, j], betas)
+            first[i, j], second[i, j] = m, v
+            step = (m * scales[0]) / (np.sqrt(v * scales[1]) + scales[2])
+            before += value * value
+            after += step * step
+        ratio[i] = np.sqrt(after / before) if before > 0 else np.float32(0)
+
+
+@njit(nogil=True, fastmath=_SUMS, error_model="numpy")
+def moments_of_columns(
+    small: Floats, first: Floats, second: Floats, betas: Floats, scales: Floats, ratio: Floats
+) -> None:
+    """`moments_of_rows` where the channels are columns."""
+    before = np.zeros(small.shape[1], np.float32)
+    after = np.zeros(small.shape[1], np.float32)
+    for i in range(small.shape[0]):
+        for j in range(small.shape[1]):
+            value = small[i, j]
+            m, v = _take_in(value, first[i, j], second[i, j], betas)
+            first[i, j], second[i, j] = m, v
+            step = (m * scales[0]) / (np.sqrt(v * scales[1]) + scales[2])
+            before[j] += value * value
+            after[j] += step * step
+    for j in range(small.shape[1]):
+        ratio[j] = np.sqrt(after[j] / before[j]) if before[j] > 0 else np.float32(0)
+
+
+@njit(nogil=True)
+def scaled_with_remainder(
+    weight: Bits16, remainder: Floats, gradient: Bits16 | Floats, rows: Floats, columns: Floats
+) -> int:
+    """Add `gradient` times the factors of its rows or columns to the bf16 `weight`, the rest to `remainder`.
+
+    One of `rows` and `columns` is empty. Returns how many weights changed.
+    """
+    changed = 0
+    for i in range(weight.shape[0]):
+        for j in range(weight.shape[1]):
+            factor = rows[i] if rows.size else columns[j]
+            before = weight[i, j]
+            step = _number(gradient[i, j]) * factor
+            exact = (step + remainder[i, j]) + _float(np.uint32(before) << np.uint32(16))
+            bits = _bits(exact)
+            odd = (bits >> np.uint32(16)) & np.uint32(1)
+            after = _cut(bits, np.uint32(0x7FFF) + odd)
+            weight[i, j] = after
+            remainder[i, j] = exact - _float(np.uint32(after) << np.uint32(16))
+            changed += before != after
+    return changed

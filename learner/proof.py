@@ -1,0 +1,143 @@
+"""`run.py doctor --model M`: serves M for a moment, and proves that every one of its weights is live.
+
+Nothing heavy is imported until `prove` runs: the command line reads this module too.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+
+from learner.live.folder import PREFIX, discard
+from learner.serving import served_name, server_command, wait_until_ready
+from policies.config import ServerConfig
+from policies.errors import ConfigError, GuardRefused, HeedloopError, Unreachable, UnsupportedModel
+
+if TYPE_CHECKING:
+    from learner.live.inspection import Check, Rows
+
+_SHARED = Path("/dev/shm")
+_STOP_S = 20.0
+_ANSWER_S = 300.0
+_ERROR = re.compile(r"(?:^|\] )([\w.]*Error: (.*))")
+_TOKENS = 24
+_MODEL_LENGTH = 256
+_LONGEST = 400
+_PROMPT = (
+    "The weather in the mountains was fine when we left the hut, so we took the long way round the lake and "
+    "reached the village before noon."
+)
+_TOP = 20  # vLLM's own limit unless told otherwise
+_OURS = tuple(f"{kind.__name__}: " for kind in (ConfigError, UnsupportedModel, GuardRefused, Unreachable))
+
+
+def prove(config: ServerConfig) -> Iterator[Check]:
+    """Check after check, as they are made; the first that stops the rest comes last. Stops its server.
+
+    Raises ConfigError, UnsupportedModel or Unreachable where there is no model to serve.
+    """
+    from learner.base_model import resolve_model
+
+    model = resolve_model(config.model, lambda *_: None)
+    from transformers import AutoTokenizer
+    from transformers.utils import logging as transformers_logging
+
+    from learner.live.client import LiveWeights
+    from learner.live.inspection import Check, inspect
+    from learner.reference import reference_of
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    prompt = AutoTokenizer.from_pretrained(model)(_PROMPT)["input_ids"][:_TOKENS]
+    reference = reference_of(model, prompt)
+    try:
+        with _server(config, model) as (url, arena):
+            live = LiveWeights.attach(arena)
+            yield Check("server", True, f"{model.name}: started, generation {live.generation}")
+            try:
+                name = served_name(config)
+                yield from inspect(live, model, lambda ids: _ask(url, name, ids), reference)
+            finally:
+                live.close()
+    except HeedloopError as error:
+        yield Check("server", False, str(error), "change what it names, or serve another model")
+
+
+@contextmanager
+def _server(config: ServerConfig, model: Path) -> Iterator[tuple[str, Path]]:
+    """Url and arena of a server that runs for the time of the block, on the base version.
+
+    Raises Unreachable, with the reason from its log, when it does not start.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="heedloop-doctor-"))
+    arena = _SHARED / f"{PREFIX}doctor-{os.getpid()}"
+    port, log = _free_port(config.host), folder / "vllm.log"
+    config = config.model_copy(update={"max_model_len": min(config.max_model_len, _MODEL_LENGTH)})
+    argv, env = server_command(config, model, arena, folder / "versions", port)
+    with log.open("wb") as out:
+        process = subprocess.Popen(argv, env=env, stdout=out, stderr=out, start_new_session=True, cwd=folder)
+    url = f"http://{config.host}:{port}"
+    usual = signal.signal(signal.SIGTERM, signal.default_int_handler)  # else the server would outlive us
+    try:
+        wait_until_ready(url, config.start_timeout_s, lambda: process.poll() is None)
+        yield url, arena
+    except Unreachable as error:
+        raise Unreachable(reason(log.read_text(errors="replace")) or str(error)) from error
+    finally:
+        _stop(process)
+        signal.signal(signal.SIGTERM, usual)
+        discard(arena, _STOP_S)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def reason(log: str) -> str | None:
+    """Why a server did not start, from its log: in our own words if they are there, else its first error."""
+    lines = log.splitlines()
+    for line in lines:
+        for kind in _OURS:
+            if kind in line:
+                return line.partition(kind)[2]
+    for at, line in enumerate(lines):
+        if found := _ERROR.search(line):
+            more = [text for text in lines[at + 1 : at + 3] if text.startswith("  ") or not found[2]]
+            return f"the server did not start: {' '.join([found[1], *more])}"[:_LONGEST]
+    return None
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End the server and its ranks: they are the process group that we made."""
+    process.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(_STOP_S)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _free_port(host: str) -> int:
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def _ask(url: str, name: str, prompt: Sequence[int]) -> Rows:
+    body = {"model": name, "prompt": list(prompt), "temperature": 0, "max_tokens": 1, "prompt_logprobs": _TOP}
+    try:
+        reply = httpx.post(f"{url}/v1/completions", json=body, timeout=_ANSWER_S, trust_env=False)
+    except httpx.TransportError as error:
+        raise Unreachable(f"{url}: the model server does not answer ({error})") from error
+    if reply.status_code != httpx.codes.OK:
+        raise GuardRefused(f"{url}: refused a prompt: {reply.text[:200]}")
+    rows = reply.json()["choices"][0]["prompt_logprobs"][1:]
+    return [{int(token): entry["logprob"] for token, entry in row.items()} for row in rows]
