@@ -42,7 +42,7 @@ class ServingConfig(_Section):
     """How much the learner may slow the server down while there are requests."""
 
     max_slowdown: float = Field(0.05, gt=0, le=1, description="mean slowdown of the server by the learner")
-    min_work: float = Field(0.25, gt=0, le=1, description="share of its time that the learner always works")
+    min_work: float = Field(0.5, gt=0, le=1, description="share of its time that the learner always works")
     starved_after_s: float = Field(60.0, gt=0, description="working at the minimum for so long is an alert")
 
 
