@@ -43,7 +43,7 @@ async def label_again(store: Store, config: Config) -> dict[str, int]:
 
 async def _answer_waiting(ingest: Ingest, slow: SlowLabellers) -> None:
     while ingest.second_opinions.waiting:
-        labeller, decision_id = ingest.second_opinions.waiting.popleft()
+        labeller, decision_id = ingest.second_opinions.next()
         case = ingest.case(decision_id)
         if case is None:
             continue

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -43,8 +42,8 @@ class SecondOpinions:
         self._reads_meaning = config.labels.meaning == "auto" and is_installed()
         self._has_judge = config.judge.url is not None
         self._train_above = config.labels.train_above
-        self.waiting: deque[tuple[str, str]] = deque(maxlen=_WAITING)
-        """(labeller, decision id)"""
+        self.waiting: dict[tuple[str, str], None] = {}
+        """(labeller, decision id), each once, oldest first"""
 
     def recorded(self, connection: sqlite3.Connection, case: Case) -> list[Label]:
         """Return what these labellers have said of a decision already."""
@@ -58,19 +57,28 @@ class SecondOpinions:
         if case.corrections or case.decision.call_index:
             return
         if self._reads_meaning and "meaning" not in said and _reacts(case):
-            self._put("meaning", case)
+            self.put("meaning", case.decision.id)
         sure = any(label.confidence >= self._train_above for label in judgement.labels)
         told = judging.NAME in said or sure
         if self._has_judge and not told and case.answer and case.decision.directions:
-            self._put(judging.NAME, case)
+            self.put(judging.NAME, case.decision.id)
 
     def ask_all(self, labeller: str, turn_ids: Sequence[str]) -> None:
         """Put the answers in some turns down for a labeller, whatever it said of them."""
-        self.waiting.extend((labeller, f"{turn_id}#0") for turn_id in turn_ids)
+        for turn_id in turn_ids:
+            self.put(labeller, f"{turn_id}#0")
 
-    def _put(self, labeller: str, case: Case) -> None:
-        if (labeller, case.decision.id) not in self.waiting:
-            self.waiting.append((labeller, case.decision.id))
+    def next(self) -> tuple[str, str]:
+        """Take the oldest (labeller, decision id) out. Raises StopIteration where none waits."""
+        oldest = next(iter(self.waiting))
+        del self.waiting[oldest]
+        return oldest
+
+    def put(self, labeller: str, decision_id: str) -> None:
+        """Put one decision down for a labeller; where too many wait, the oldest goes without."""
+        self.waiting[labeller, decision_id] = None
+        if len(self.waiting) > _WAITING:
+            self.next()
 
 
 class SlowLabellers:
@@ -132,14 +140,14 @@ async def measure_judge(judge: judging.Judge, config: Config, writer: Writer, in
 
 
 async def _give(slow: SlowLabellers, writer: Writer, ingest: Ingest) -> None:
-    labeller, decision_id = ingest.second_opinions.waiting.popleft()
+    labeller, decision_id = ingest.second_opinions.next()
     case = await writer.run(lambda _: ingest.case(decision_id))
     if case is None:
         return
     try:
         votes = await slow.vote(labeller, case)
     except Unreachable:
-        ingest.second_opinions.waiting.appendleft((labeller, decision_id))
+        ingest.second_opinions.put(labeller, decision_id)
         raise
     await writer.run(lambda _: ingest.add_votes(case, labeller, votes))
 
