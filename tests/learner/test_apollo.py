@@ -5,13 +5,17 @@ import math
 import subprocess
 import sys
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from learner import apollo
 from learner.apollo import Apollo
 from policies.errors import ConfigError
+
+LICENCE = Path(__file__).parents[2] / "LICENSE"
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -200,6 +204,8 @@ def test_state_and_steps_take_the_memory_that_the_accounts_say():
     code = """
 import torch
 from benchmarks.learner.cells import MIB, extra_mib
+from transformers import LlamaConfig, LlamaForCausalLM
+
 from learner import apollo
 from learner.apollo import Apollo
 torch.set_num_threads(1)
@@ -340,3 +346,34 @@ def test_descends_a_least_squares_problem(rank):
             weight += optimizer.update("w", gradient, 3e-2 * (1 - t / 200))
         losses.append(loss.item())
     assert losses[-1] < 0.01 * losses[0]
+
+
+def test_language_model_learns_a_text_as_fast_as_with_adamw_on_a_fraction_of_its_state():
+    """Bytes of the licence, two layers, a hundred steps; one refresh on the way."""
+    text = torch.frombuffer(bytearray(LICENCE.read_bytes()), dtype=torch.uint8).long()
+
+    def losses(apollo: bool) -> list[float]:
+        torch.manual_seed(0)
+        config = LlamaConfig(
+            vocab_size=128, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4
+        )
+        model = LlamaForCausalLM(config)
+        named = dict(model.named_parameters())
+        exact = torch.optim.AdamW(named.values(), lr=3e-3, weight_decay=0.0)
+        ours = Apollo(named, lr=3e-3, rank=8, refresh=60)
+        found = []
+        for at in torch.randint(len(text) - 64, (100, 8)):
+            loss = model(ids := torch.stack([text[a : a + 64] for a in at]), labels=ids).loss
+            model.zero_grad()
+            loss.backward()
+            if apollo:
+                for name, parameter in named.items():
+                    parameter.data += ours.update(name, parameter.grad)
+            else:
+                exact.step()
+            found.append(loss.item())
+        return found
+
+    ours, exact = losses(True), losses(False)
+    start, mine, theirs = ours[0], sum(ours[-10:]) / 10, sum(exact[-10:]) / 10
+    assert start - mine > 0.9 * (start - theirs)

@@ -28,6 +28,7 @@ def conversation(length: int = 150) -> list[Row]:
     trunk = draw(length)
     return [
         row(trunk[:40], draw(9, 1)),
+        row(trunk[:41], draw(4, 7)),
         row(trunk[: length // 2], draw(5, 2)),
         row(trunk[: length // 2], draw(12, 3), lead=(7,)),
         row(trunk, draw(8, 4)),
