@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from store.wakeup import Listener
 log = structlog.get_logger(__name__)
 
 _WARM_UP = "The first text costs a second, for then the languages are loaded."
+CANCEL_AGAIN_S = 3.0
 DRAIN_S = 5.0
 """Seconds that a drain may take after SIGTERM, before what is left is cut."""
 
@@ -99,8 +100,7 @@ class Loop:
 
     async def _drain(self, started: dict[str, asyncio.Task[Any]]) -> None:
         """Stop listening, publish what is queued, then say goodbye on the bus."""
-        for name in ("logs", "answers", "opinions", "events", "status"):
-            started[name].cancel()
+        await _end(started[name] for name in ("logs", "answers", "opinions", "events", "status"))
         if self.bus.connected:
             try:
                 async with asyncio.timeout(DRAIN_S):
@@ -108,8 +108,7 @@ class Loop:
                         pass
             except TimeoutError:
                 log.warning("not every event could be published, they stay queued")
-        started["bus"].cancel()
-        started["http"].cancel()
+        await _end(started[name] for name in ("bus", "http"))
 
     async def _take_messages(self, batch: Sequence[Inbound]) -> None:
         await self.writer.run(lambda _: self.ingest.messages(batch, "mqtt"))
@@ -137,6 +136,19 @@ class Loop:
         finally:
             asyncio.get_running_loop().remove_reader(listener.fileno())
             listener.close()
+
+
+async def _end(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel tasks until they have ended.
+
+    One request may be lost: before Python 3.12 `asyncio.wait_for`, which aiomqtt uses, returns a result that
+    comes in the same moment (cpython issue 86296). Patient, for a goodbye takes its time.
+    """
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=CANCEL_AGAIN_S)
 
 
 def bus_url(config: Config, home: Path) -> str:

@@ -20,6 +20,7 @@ from brokers import BrokerProcess, free_port
 
 from agent.address import parse_url
 from agent.bus import Peer
+from agent.loop import _end
 from policies.config import BusConfig, Config
 from policies.messages import AlertEvent
 from policies.topics import topic
@@ -267,3 +268,26 @@ def test_taken_http_port_ends_it_with_one_line(loop: LoopProcess) -> None:
         assert loop.process.wait(WAIT_S) == 2
     assert loop.log.read_text().count("\n") == 1
     assert "http.port" in loop.log.read_text()
+
+
+async def test_a_task_that_loses_one_cancellation_is_ended_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("agent.loop.CANCEL_AGAIN_S", 0.05)
+    losses = 0
+
+    async def deaf_once() -> None:
+        nonlocal losses
+        while True:
+            try:
+                await asyncio.sleep(WAIT_S)
+            except asyncio.CancelledError:
+                losses += 1
+                if losses > 1:
+                    raise
+
+    task = asyncio.create_task(deaf_once())
+    await asyncio.sleep(0)
+    async with asyncio.timeout(WAIT_S):
+        await _end([task])
+    assert task.cancelled()
