@@ -33,12 +33,11 @@ lint: $(READY) ## check style, types and the direction of imports
 	@$(VENV)/mypy
 	@$(VENV)/lint-imports
 
-bench: $(READY) ## run the benchmarks (NAME=x for one; ARGS="--data DIR")
-	@for file in benchmarks/$(or $(NAME),[a-z]*).py; do \
-		[ -e "$$file" ] || { echo "no $$file; there are:" benchmarks/*.py >&2; exit 2; }; \
-		printf '\n== %s: ' "$$file"; \
-		$(VENV)/python -c 'import ast, sys; print(ast.get_docstring(ast.parse(open(sys.argv[1]).read())).splitlines()[0])' "$$file"; \
-		$(VENV)/python -m "benchmarks.$$(basename $$file .py)" $(ARGS) || exit; \
+BENCHMARKS := step labels ingest prefix_cache pacing serving learner demo
+bench: $(READY) ## run the benchmarks (NAME=x for one; ARGS="--quick")
+	@for name in $(or $(NAME),$(BENCHMARKS)); do \
+		printf '\n== %s\n' "$$name"; \
+		$(VENV)/python -m "benchmarks.$$name" $(ARGS) || exit; \
 	done
 
 clean: ## remove .venv and all caches; the state folder stays
