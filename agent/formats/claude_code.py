@@ -13,8 +13,7 @@ from typing import Any
 from pydantic import Field
 
 from agent.formats.base import Parsed, Place
-from agent.formats.draft import Draft
-from agent.formats.state import State
+from agent.formats.draft import Draft, DraftingReader, DraftState
 from agent.formats.turns import (
     Times,
     call,
@@ -47,14 +46,13 @@ _KEPT_PROMPTS = 64
 _KEPT_CHAINS = 32
 
 
-class _State(State):
+class _State(DraftState):
     """`prompts`: what the latest prompts replied to; one that replies to the same replaces another.
     `chains`: the latest records of each sub-agent without an id, by the record that began it.
     """
 
     session: str = ""
     times: dict[str, Times] = Field(default_factory=dict)
-    draft: Draft | None = None
     interrupted: bool = False
     prompts: list[str] = Field(default_factory=list)
     chains: dict[str, list[str]] = Field(default_factory=dict)
@@ -81,12 +79,8 @@ class ClaudeCode:
         return ClaudeCodeReader(_State.restored(state))
 
 
-class ClaudeCodeReader:
+class ClaudeCodeReader(DraftingReader[_State]):
     """Reads one session file."""
-
-    def __init__(self, state: _State) -> None:
-        self._state = state
-        self._now_ms = 0
 
     def read(self, record: Any, place: Place) -> Parsed:
         """Take the next record."""
@@ -105,15 +99,6 @@ class ClaudeCodeReader:
         if kind in _METADATA:
             return Parsed(metadata=1)
         return unknown(place, kind_of(record), record)
-
-    def end(self) -> Parsed:
-        """Return the message that is held."""
-        draft, self._state.draft = self._state.draft, None
-        return Parsed() if draft is None else draft.finish(self._now_ms)
-
-    def state(self) -> str:
-        """Return what is held and known."""
-        return self._state.kept()
 
     def _assistant(self, record: Mapping[str, Any], message: Mapping[str, Any], place: Place) -> Parsed:
         if message.get("model") == _NOT_THE_MODEL or record.get("isApiErrorMessage"):

@@ -13,8 +13,7 @@ from typing import Any
 from pydantic import Field
 
 from agent.formats.base import Parsed, Place
-from agent.formats.draft import Draft
-from agent.formats.state import State
+from agent.formats.draft import Draft, DraftingReader, DraftState
 from agent.formats.turns import (
     Times,
     call,
@@ -44,7 +43,7 @@ _ENDING_EVENTS = word_set("token_count task_complete task_completed turn_complet
 _KEPT_TWINS = 16
 
 
-class _State(State):
+class _State(DraftState):
     """`unmatched`: messages lately given, whose twin in the other kind of line may still come."""
 
     session: str = ""
@@ -53,7 +52,6 @@ class _State(State):
     spoken: bool = False
     model: str | None = None
     times: Times = Times()
-    draft: Draft | None = None
     interrupted: bool = False
     unmatched: dict[str, list[str]] = Field(default_factory=dict)
     rules: list[str] = Field(default_factory=list)
@@ -84,12 +82,8 @@ class Codex:
         return CodexReader(_State.restored(state))
 
 
-class CodexReader:
+class CodexReader(DraftingReader[_State]):
     """Reads one rollout."""
-
-    def __init__(self, state: _State) -> None:
-        self._state = state
-        self._now_ms = 0
 
     def read(self, record: Any, place: Place) -> Parsed:
         """Take the next line."""
@@ -112,15 +106,6 @@ class CodexReader:
             ts, odd = self._state.times.read(record.get("timestamp"), place)
             return Parsed(remarks=odd) + self._meta(record, ts, place)
         return unknown(place, kind_of(record), record)
-
-    def end(self) -> Parsed:
-        """Return the response that is held."""
-        draft, self._state.draft = self._state.draft, None
-        return Parsed() if draft is None else draft.finish(self._now_ms)
-
-    def state(self) -> str:
-        """Return what is held and known."""
-        return self._state.kept()
 
     def _enveloped(self, kind: str, payload: Mapping[str, Any], ts: int, place: Place) -> Parsed:
         if kind == "response_item":

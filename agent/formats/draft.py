@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from pydantic import BaseModel
 
 from agent.formats.base import Parsed, Place
+from agent.formats.state import State, StatefulReader
 from agent.formats.turns import make_turn
 
 
@@ -48,3 +51,25 @@ class Draft(BaseModel):
             model=self.model,
             interrupted=self.interrupted,
         )
+
+
+class DraftState(State):
+    """A state with the message that is held."""
+
+    draft: Draft | None = None
+
+
+D = TypeVar("D", bound=DraftState)
+
+
+class DraftingReader(StatefulReader[D]):
+    """Base of the readers that hold a message until it is complete. `read` keeps `_now_ms` up to date."""
+
+    def __init__(self, state: D) -> None:
+        super().__init__(state)
+        self._now_ms = 0
+
+    def end(self) -> Parsed:
+        """Return the message that is held."""
+        draft, self._state.draft = self._state.draft, None
+        return Parsed() if draft is None else draft.finish(self._now_ms)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from agent.formats.base import Parsed, Place, total
-from agent.formats.state import State
+from agent.formats.state import State, StatefulReader
 from agent.formats.turns import (
     Times,
     call,
@@ -63,11 +63,11 @@ class Gemini:
         return GeminiReader(_State.restored(state))
 
 
-class GeminiReader:
+class GeminiReader(StatefulReader[_State]):
     """Reads one session."""
 
     def __init__(self, state: _State) -> None:
-        self._state = state
+        super().__init__(state)
         self._now_ms = 0
 
     def read(self, record: Any, place: Place) -> Parsed:
@@ -92,10 +92,6 @@ class GeminiReader:
         if held is None:
             return Parsed()
         return self._message(held, Place(self._state.held_at, self._state.held_position, self._now_ms))
-
-    def state(self) -> str:
-        """Return what is held and known."""
-        return self._state.kept()
 
     def _session(self, record: Mapping[str, Any], place: Place) -> Parsed:
         done = self.end()

@@ -13,7 +13,7 @@ from typing import Any
 from agent.formats.base import Parsed, Place, Remark, total
 from agent.formats.history import Exchange, Histories, Message, merged
 from agent.formats.sse import assemble, is_stream
-from agent.formats.state import State
+from agent.formats.state import State, StatefulReader
 from agent.formats.turns import Times, call, refuse, text_of, word
 from policies.sentences import word_set
 
@@ -68,11 +68,8 @@ class OpenAIHttp:
         return OpenAIHttpReader(_State.restored(state))
 
 
-class OpenAIHttpReader:
+class OpenAIHttpReader(StatefulReader[_State]):
     """Reads one log of exchanges."""
-
-    def __init__(self, state: _State) -> None:
-        self._state = state
 
     def read(self, record: Any, place: Place) -> Parsed:
         """Take the next record."""
@@ -82,14 +79,6 @@ class OpenAIHttpReader:
             self._exchange(*exchange, place.part(f"exchange {n}", place.position + n))
             for n, exchange in enumerate(_exchanges(record))
         )
-
-    def end(self) -> Parsed:
-        """Return nothing: no record is held."""
-        return Parsed()
-
-    def state(self) -> str:
-        """Return what is known."""
-        return self._state.kept()
 
     def _exchange(self, request: Any, response: Any, around: Mapping[str, Any], place: Place) -> Parsed:
         asked, answered = _body(request), _body(response)

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from agent.formats.base import Parsed, Place, total
 from agent.formats.openhands_sdk import is_sdk_event, read_sdk_event
-from agent.formats.state import State
+from agent.formats.state import State, StatefulReader
 from agent.formats.turns import (
     Times,
     call,
@@ -78,11 +78,8 @@ class OpenHands:
         return OpenHandsReader(_State.restored(state))
 
 
-class OpenHandsReader:
+class OpenHandsReader(StatefulReader[_State]):
     """Reads events, or lists of them."""
-
-    def __init__(self, state: _State) -> None:
-        self._state = state
 
     def read(self, record: Any, place: Place) -> Parsed:
         """Take an event, a list of events, or a record that holds such a list."""
@@ -96,14 +93,6 @@ class OpenHandsReader:
         return total(
             self._event(event, place.part(f"event {number}", number)) for number, event in enumerate(events)
         )
-
-    def end(self) -> Parsed:
-        """Return nothing: no event is held."""
-        return Parsed()
-
-    def state(self) -> str:
-        """Return what is known."""
-        return self._state.kept()
 
     def _event(self, event: Any, place: Place) -> Parsed:
         if not isinstance(event, Mapping):

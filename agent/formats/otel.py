@@ -14,7 +14,7 @@ from typing import Any
 
 from agent.formats.base import Parsed, Place, total
 from agent.formats.history import Exchange, Histories, Message
-from agent.formats.state import State
+from agent.formats.state import State, StatefulReader
 from agent.formats.turns import Times, call, refuse, text_of, word
 from policies.sentences import word_set
 
@@ -70,11 +70,8 @@ class OpenTelemetry:
         return OpenTelemetryReader(_State.restored(state))
 
 
-class OpenTelemetryReader:
+class OpenTelemetryReader(StatefulReader[_State]):
     """Reads spans and log records."""
-
-    def __init__(self, state: _State) -> None:
-        self._state = state
 
     def read(self, record: Any, place: Place) -> Parsed:
         """Take one export, or one span or log record."""
@@ -88,14 +85,6 @@ class OpenTelemetryReader:
             self._span(span, words, place.part(f"span {n}", place.position + n))
             for n, (span, words) in enumerate(said)
         )
-
-    def end(self) -> Parsed:
-        """Return nothing: no record is held."""
-        return Parsed()
-
-    def state(self) -> str:
-        """Return what is known."""
-        return self._state.kept()
 
     def _span(self, span: Mapping[str, Any], said: Said, place: Place) -> Parsed:
         messages, answer = said

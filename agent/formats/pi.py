@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import Field
 
 from agent.formats.base import Parsed, Place, Remark
-from agent.formats.state import State
+from agent.formats.state import State, StatefulReader
 from agent.formats.turns import (
     Times,
     call,
@@ -78,11 +78,8 @@ class Pi:
         return PiReader(_State.restored(state))
 
 
-class PiReader:
+class PiReader(StatefulReader[_State]):
     """Reads one session file."""
-
-    def __init__(self, state: _State) -> None:
-        self._state = state
 
     def read(self, record: Any, place: Place) -> Parsed:
         """Take the next entry."""
@@ -100,14 +97,6 @@ class PiReader:
                 return result + refuse(place, "message: an object is needed", record)
             return result + self._message(record, message, place)
         return result + Parsed(metadata=1)
-
-    def end(self) -> Parsed:
-        """Return nothing: no entry is held."""
-        return Parsed()
-
-    def state(self) -> str:
-        """Return what is known."""
-        return self._state.kept()
 
     def _head(self, record: Mapping[str, Any]) -> Parsed:
         """Take a head; one that comes after entries without a head names their session too."""
