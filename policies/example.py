@@ -9,17 +9,27 @@ from pydantic import BaseModel, ConfigDict, Field
 from policies.turn import Message
 
 Kind = Literal["correction", "general"]
-Origin = Literal["correction", "accepted", "repair", "few_shot", "ordinary", "base"]
+Origin = Literal[
+    "correction",
+    "accepted",
+    "repair",
+    "few_shot",
+    "rehearsal:repair",
+    "rehearsal:few_shot",
+    "ordinary",
+    "base",
+]
 """Who wrote `chosen`: the user, the agent when it was told (and the user let it stand), a constraint's
-repair, the live model with corrected turns in its context, the agent's ordinary turn, or the base model
-(general pool)."""
-ExampleState = Literal["needs_pair", "ready", "quarantined", "superseded", "refused"]
+repair, the live model with corrected turns in its context, the same two on another prompt (rehearsal of
+`parent`), the agent's ordinary turn, or the base model (general pool)."""
+ExampleState = Literal["needs_pair", "ready", "held", "quarantined", "superseded", "refused"]
 
 
 class Example(BaseModel):
     """A context with the decision to learn (`chosen`) and the one to leave (`rejected`, may be absent).
 
     `twin_context` is the same context without the direction; None when there is nothing to take out.
+    `parent` is the example that it rehearses.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -35,4 +45,5 @@ class Example(BaseModel):
     weight: float = Field(default=1.0, gt=0.0)
     origin: Origin
     author: str | None = None
+    parent: str | None = None
     state: ExampleState = "ready"

@@ -49,10 +49,23 @@ class CorrectionPayload(_Inbound):
     author: str | None = Field(default=None, max_length=200)
 
 
+CommandName = Literal[
+    "pause",
+    "resume",
+    "rollback",
+    "probe",
+    "apply_vector",
+    "remove_vector",
+    "check_out",
+    "revert",
+    "steer",
+]
+
+
 class CommandPayload(_Inbound):
     """An order to the loop or the learner, answered on `events` with `reply_to` = this `event_id`."""
 
-    command: Literal["pause", "resume", "rollback", "probe"]
+    command: CommandName
     args: dict[str, Any] = Field(default_factory=dict)
 
 

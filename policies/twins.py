@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from policies.constraints import Constraint, Detect, read_constraints
+from policies.directing import directing_sentences
 from policies.sentences import Sentence, split_sentences, take_out
 from policies.turn import Message
 
@@ -35,6 +36,22 @@ def twin(
         elif message["role"] == "user":
             return None
     return tuple(messages) if changed and messages else None
+
+
+def stands(context: Sequence[Message], direction: str, detect: Detect | None = None) -> bool:
+    """Say whether the direction holds until further notice wherever the context gives it.
+
+    As a system turn does, or a user who says so.
+    """
+    wanted = {_plain(sentence.text) for sentence in split_sentences(direction)}
+    scopes = [
+        scope
+        for message in context
+        if message["role"] in {"system", "developer", "user"} and isinstance(message.get("content"), str)
+        for text, scope in directing_sentences(message["content"], message["role"], detect)
+        if _plain(text) in wanted
+    ]
+    return bool(scopes) and all(scope == "standing" for scope in scopes)
 
 
 def _directing(

@@ -11,13 +11,15 @@ from policies.messages import CorrectionPayload
 from store import counters
 from store.clock import now_ms
 
-State = Literal["waiting", "applied", "rejected"]
+State = Literal["waiting", "applied", "held", "rejected"]
 
 
-def insert(connection: sqlite3.Connection, agent: str, correction: CorrectionPayload) -> bool:
+def insert(
+    connection: sqlite3.Connection, agent: str, correction: CorrectionPayload, source: str = "mqtt"
+) -> bool:
     """Keep one correction as `waiting`. Returns False (and counts) for a known event id."""
     row = connection.execute(
-        "INSERT INTO corrections VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'waiting', ?)"
+        "INSERT INTO corrections VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'waiting', ?, ?)"
         " ON CONFLICT (event_id) DO NOTHING RETURNING event_id",
         (
             correction.event_id,
@@ -29,6 +31,7 @@ def insert(connection: sqlite3.Connection, agent: str, correction: CorrectionPay
             correction.corrected,
             correction.author,
             now_ms(),
+            source,
         ),
     ).fetchone()
     counters.add(connection, "corrections" if row is not None else "corrections_duplicate")
@@ -43,6 +46,12 @@ def of_turn(
         "SELECT * FROM corrections WHERE turn_event_id = ? ORDER BY rowid", (turn_event_id,)
     )
     return [_correction(row) for row in rows if row["state"] in states]
+
+
+def get(connection: sqlite3.Connection, event_id: str) -> CorrectionPayload | None:
+    """Return one correction, or None where it never came."""
+    row = connection.execute("SELECT * FROM corrections WHERE event_id = ?", (event_id,)).fetchone()
+    return None if row is None else _correction(row)
 
 
 def turns_with_any(connection: sqlite3.Connection, turn_event_ids: Iterable[str]) -> set[str]:

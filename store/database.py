@@ -10,10 +10,15 @@ from pathlib import Path
 from sqlite_utils.db import Database
 
 from policies.errors import ConfigError
+from policies.messages import AlertEvent
+from store.clock import now_ms, rfc3339
 from store.migrations import migrations
+from store.write_ahead_log import examine_log, log_is_short, set_aside
 
 FILE_NAME = "heedloop.db"
 _BUSY_TIMEOUT_MS = 15_000
+_LOG_BYTES = 16 * 2**20
+"""What the write-ahead log is cut to when a checkpoint has emptied it after a burst."""
 
 
 class Store:
@@ -33,10 +38,11 @@ class Store:
         self.connection.execute("BEGIN IMMEDIATE")
         try:
             yield self.connection
+            self.connection.execute("COMMIT")
         except BaseException:
-            self.connection.execute("ROLLBACK")
+            if self.connection.in_transaction:  # a full disk may have rolled it back already
+                self.connection.execute("ROLLBACK")
             raise
-        self.connection.execute("COMMIT")
 
     def rows(self, sql: str, parameters: tuple[object, ...] = ()) -> list[sqlite3.Row]:
         """Return all rows of a query."""
@@ -56,12 +62,18 @@ def open_store(home: Path) -> Store:
     """Open the store under `home` for reading and writing; create and migrate it where needed."""
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = home / FILE_NAME
+    log = examine_log(path)  # SQLite drops the traces of a loss
+    if log is not None and log.misleads:
+        set_aside(path)
     connection = _connect(f"file:{path}?mode=rwc")
     try:
         path.chmod(0o600)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
         migrations.apply(Database(connection))
+        if log is not None and log.lost:
+            _record_loss(connection, log.lost)
     except sqlite3.DatabaseError as error:
         raise ConfigError(f"{path} is not a store of heedloop: {error}") from error
     connection.isolation_level = None
@@ -75,6 +87,11 @@ def open_read_only(home: Path) -> Store:
         raise ConfigError(
             f"no store at {path}: nothing has run there yet (start with `run.py up` or `ingest`)"
         )
+    if log_is_short(path):
+        raise ConfigError(
+            f"{path}: its write-ahead log was cut and committed changes are gone; start `run.py up`, which"
+            " records the loss (`doctor --store` says more)"
+        )
     store = Store(_connect(f"file:{path}?mode=ro"), path)
     try:
         store.rows("SELECT 1 FROM state")
@@ -82,6 +99,31 @@ def open_read_only(home: Path) -> Store:
         store.close()
         raise ConfigError(f"{path} cannot be read yet, or is not a store of heedloop: {error}") from error
     return store
+
+
+def _record_loss(connection: sqlite3.Connection, frames: int) -> None:
+    """Write down what a cut log took away, count it, and have it said on the bus."""
+    newest = connection.execute("SELECT event_id, received FROM events ORDER BY seq DESC LIMIT 1").fetchone()
+    event, received = (None, None) if newest is None else (newest["event_id"], newest["received"])
+    since = "the beginning" if received is None else rfc3339(received)
+    message = (
+        f"the write-ahead log was cut: {frames} frames of committed changes are gone; logs are read again,"
+        f" but send again what came by bus since {since}"
+    )
+    alert = AlertEvent(ts=rfc3339(now_ms()), message=message)
+    with connection:
+        connection.execute(
+            "INSERT INTO log_losses (frames, newest_event, newest_ts, found) VALUES (?, ?, ?, ?)",
+            (frames, event, received, now_ms()),
+        )
+        connection.execute(
+            "INSERT INTO counters VALUES ('log_frames_lost', ?)"
+            " ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
+            (frames,),
+        )
+        connection.execute(
+            "INSERT INTO outbox (payload, created) VALUES (?, ?)", (alert.model_dump_json(), now_ms())
+        )
 
 
 def _connect(uri: str) -> sqlite3.Connection:

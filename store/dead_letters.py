@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 
 from store import counters
@@ -15,13 +16,19 @@ MAX_KEPT = 64 * 1024
 def keep(
     connection: sqlite3.Connection, source: str, reason: str, payload: bytes | str, size: int | None = None
 ) -> None:
-    """Keep one rejected record; `size` is its true size in bytes where `payload` is only its start."""
+    """Keep one rejected record; `size` is its true size in bytes where `payload` is only its start.
+
+    One that came from the same place before, as when a file is read again, is only counted.
+    """
     raw = payload.encode("utf-8", "surrogatepass") if isinstance(payload, str) else payload
-    connection.execute(
-        "INSERT INTO dead_letters (source, reason, payload, bytes, received) VALUES (?, ?, ?, ?, ?)",
-        (source, reason, raw[:MAX_KEPT].decode("utf-8", "replace"), size or len(raw), now_ms()),
-    )
-    counters.add(connection, "dead_letters")
+    digest = hashlib.blake2b(raw, digest_size=16).hexdigest()
+    (repeats,) = connection.execute(
+        "INSERT INTO dead_letters (source, reason, payload, bytes, received, digest)"
+        " VALUES (?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (source, reason, digest) DO UPDATE SET repeats = repeats + 1 RETURNING repeats",
+        (source, reason, raw[:MAX_KEPT].decode("utf-8", "replace"), size or len(raw), now_ms(), digest),
+    ).fetchone()
+    counters.add(connection, "dead_letters_repeated" if repeats else "dead_letters")
 
 
 def recall(connection: sqlite3.Connection, reason: str, event_id: str) -> None:

@@ -10,10 +10,12 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from policies.example import Example, Kind, Origin
+from store import reviews
 from store.clock import now_ms
 from store.database import Store
 
@@ -22,6 +24,8 @@ _TRUST: dict[str, int] = {
     "accepted": 3,
     "repair": 2,
     "few_shot": 1,
+    "rehearsal:repair": 0,
+    "rehearsal:few_shot": 0,
     "ordinary": 0,
     "base": 0,
 }
@@ -46,15 +50,87 @@ def upsert_correction_example(connection: sqlite3.Connection, example: Example, 
     One already quarantined stays: nothing comes back without a person's word. Returns True when kept.
     """
     old = connection.execute(
-        "SELECT id, origin, state, chosen FROM examples WHERE decision_id = ? AND state != 'superseded'",
+        "SELECT id, origin, state, chosen FROM examples WHERE decision_id = ?"
+        " AND state NOT IN ('superseded', 'held')",
         (example.decision_id,),
     ).fetchone()
     if old is not None:
         if old["state"] == "quarantined" or not _replaces(example, old["origin"], old["chosen"]):
             return False
         connection.execute("UPDATE examples SET state = 'superseded' WHERE id = ?", (old["id"],))
-    _insert(connection, example, quota)
+    insert(connection, example, quota)
     return True
+
+
+def hold_new(connection: sqlite3.Connection, example: Example, quota: int) -> str | None:
+    """Keep an example that waits for a person, beside whatever its decision has. Returns its id.
+
+    None where the same one waits already, or a person has refused it.
+    """
+    old = connection.execute(
+        "SELECT 1 FROM examples WHERE decision_id IS ? AND state = 'held' AND chosen IS ?",
+        (example.decision_id, example.chosen),
+    ).fetchone()
+    if old is not None:
+        return None
+    insert(connection, example.model_copy(update={"state": "held"}), quota)
+    return example.id
+
+
+def hold(connection: sqlite3.Connection, example_ids: Iterable[str], reason: str) -> None:
+    """Take examples out of training until a person has decided."""
+    for example_id in example_ids:
+        connection.execute(
+            "UPDATE examples SET state = 'held' WHERE id = ? AND state IN ('ready', 'needs_pair', 'held')",
+            (example_id,),
+        )
+        reviews.ask(connection, "example", example_id, reason)
+
+
+def release(connection: sqlite3.Connection, example_id: str) -> None:
+    """Let a held example train: it takes the place of whatever its decision has."""
+    connection.execute(
+        "UPDATE examples SET state = 'superseded' WHERE state != 'held'"
+        " AND decision_id = (SELECT decision_id FROM examples WHERE id = ?)",
+        (example_id,),
+    )
+    connection.execute(
+        "UPDATE examples SET state = iif(chosen IS NULL, 'needs_pair', 'ready')"
+        " WHERE id = ? AND state = 'held'",
+        (example_id,),
+    )
+
+
+def is_accepted(connection: sqlite3.Connection, example: Example) -> bool:
+    """Tell whether a person has let the same answer to the same decision through."""
+    row = connection.execute(
+        "SELECT 1 FROM examples e JOIN reviews r ON r.subject = 'example' AND r.id = e.id"
+        " WHERE r.verdict = 'accepted' AND e.decision_id IS ? AND e.chosen IS ?",
+        (example.decision_id, example.chosen),
+    ).fetchone()
+    return row is not None
+
+
+def of_direction(
+    connection: sqlite3.Connection, direction: str | None, limit: int
+) -> list[tuple[Example, str]]:
+    """Return the newest answers that people wrote under a direction, each with its agent."""
+    return _with_agent(connection, "e.direction = ?", (direction,), limit)
+
+
+def of_person(connection: sqlite3.Connection, agent: str, author: str | None, limit: int) -> list[Example]:
+    """Return the newest answers that one author wrote under one agent."""
+    found = _with_agent(connection, "e.author IS ? AND v.agent = ?", (author, agent), limit)
+    return [example for example, _ in found]
+
+
+def ordinary_answers(connection: sqlite3.Connection, limit: int) -> list[str]:
+    """Return the newest answers of general replay, the base model's own among them."""
+    rows = connection.execute(
+        "SELECT chosen FROM examples WHERE kind = 'general' AND state = 'ready' ORDER BY id DESC LIMIT ?",
+        (limit,),
+    )
+    return [row["chosen"] for row in rows]
 
 
 def add_general_example(connection: sqlite3.Connection, example: Example) -> bool:
@@ -68,7 +144,7 @@ def add_general_example(connection: sqlite3.Connection, example: Example) -> boo
         return False
     if connection.execute("SELECT 1 FROM examples WHERE id = ?", (example.id,)).fetchone():
         return False
-    _insert(connection, example, quota=0)
+    insert(connection, example, quota=0)
     return True
 
 
@@ -96,16 +172,40 @@ def withdraw(connection: sqlite3.Connection, decision_id: str, kind: Kind) -> No
     )
 
 
-def quarantine(connection: sqlite3.Connection, example_ids: Iterable[str]) -> int:
-    """Take correction examples out of training for good. Returns how many."""
+def quarantine(
+    connection: sqlite3.Connection,
+    example_ids: Iterable[str],
+    reason: str = "",
+    scores: Mapping[str, float] = MappingProxyType({}),
+) -> int:
+    """Take correction examples, and all that rehearses them, out of training. Returns how many.
+
+    A rehearsal takes its correction with it: the one says what the other does. They come back by
+    `store.quarantine.release` alone. `scores` say how far each caused it.
+    """
     marked = 0
-    for example_id in set(example_ids):
-        marked += connection.execute(
+    for example_id in sorted(_families(connection, example_ids)):
+        changed = connection.execute(
             "UPDATE examples SET state = 'quarantined' WHERE id = ? AND kind = 'correction'"
-            " AND state != 'quarantined'",
+            " AND state NOT IN ('quarantined', 'superseded', 'refused') RETURNING id",
             (example_id,),
-        ).rowcount
+        ).fetchone()
+        if changed is not None:
+            marked += 1
+            connection.execute(
+                "INSERT INTO quarantine (example_id, reason, score, created) VALUES (?, ?, ?, ?)",
+                (example_id, reason, scores.get(example_id), now_ms()),
+            )
     return marked
+
+
+def _families(connection: sqlite3.Connection, example_ids: Iterable[str]) -> set[str]:
+    """Return the corrections that some examples are or rehearse. Their rehearsals follow by trigger."""
+    found = set()
+    for example_id in example_ids:
+        row = connection.execute("SELECT parent FROM examples WHERE id = ?", (example_id,)).fetchone()
+        found.add(example_id if row is None or row["parent"] is None else str(row["parent"]))
+    return found
 
 
 def pending(store: Store) -> list[Usable]:
@@ -118,12 +218,23 @@ def pending(store: Store) -> list[Usable]:
 
 
 def learned(store: Store) -> list[Example]:
-    """Return the correction examples with at least one confirmed use, oldest first."""
+    """Return the correction examples with at least one confirmed use, oldest first, without rehearsals."""
     rows = store.rows(
         f"SELECT e.* FROM examples e WHERE e.kind = 'correction' AND e.state = 'ready' AND {_TRAINED} > 0"
-        " ORDER BY e.id"
+        " AND e.parent IS NULL ORDER BY e.id"
     )
     return [_example(row) for row in rows]
+
+
+def ready(store: Store) -> list[Example]:
+    """Return the correction examples that may be trained on, trained on or not, oldest first."""
+    rows = store.rows("SELECT * FROM examples WHERE kind = 'correction' AND state = 'ready' ORDER BY id")
+    return [_example(row) for row in rows]
+
+
+def corrected(store: Store) -> list[Example]:
+    """Return the corrections whose answer a person wrote, oldest first: what may be shown as right."""
+    return [one for one in ready(store) if one.origin == "correction"]
 
 
 def needing_pair(store: Store) -> list[Example]:
@@ -146,7 +257,7 @@ def plain_systems(store: Store, limit: int) -> list[str]:
     """
     rows = store.rows(
         "SELECT ifnull(twin_context, context) AS context FROM examples WHERE state != 'superseded'"
-        " AND (twin_context IS NOT NULL OR origin = 'ordinary') ORDER BY id DESC LIMIT 200"
+        " AND parent IS NULL AND (twin_context IS NOT NULL OR origin = 'ordinary') ORDER BY id DESC LIMIT 200"
     )
     firsts = [json.loads(row["context"])[0] for row in rows]
     systems = Counter(turn["content"] for turn in firsts if turn["role"] == "system" and turn["content"])
@@ -154,9 +265,10 @@ def plain_systems(store: Store, limit: int) -> list[str]:
 
 
 def newest_waiting(store: Store) -> int | None:
-    """Return when (ms) the newest untrained correction example was made."""
+    """Return when (ms) the newest untrained correction example was made; rehearsals are none."""
     row = store.row(
         "SELECT max(created) AS newest FROM examples WHERE kind = 'correction' AND state = 'ready'"
+        " AND parent IS NULL"
         " AND id NOT IN (SELECT example_id FROM step_rows)"
     )
     return None if row is None else row["newest"]
@@ -178,6 +290,24 @@ def of_decision(connection: sqlite3.Connection, decision_id: str) -> Example | N
     return None if row is None else _example(row)
 
 
+def lone_question(context: str) -> str:
+    """Return what the user asked in a stored context; empty where they asked more, or no plain text."""
+    asked = [m["content"] for m in json.loads(context) if m["role"] == "user"]
+    return asked[0] if len(asked) == 1 and isinstance(asked[0], str) else ""
+
+
+def _with_agent(
+    connection: sqlite3.Connection, where: str, parameters: tuple[object, ...], limit: int
+) -> list[tuple[Example, str]]:
+    rows = connection.execute(
+        "SELECT e.*, v.agent FROM examples e JOIN decisions d ON d.id = e.decision_id"
+        f" JOIN events v ON v.event_id = d.turn_event_id WHERE e.origin = 'correction' AND {where}"
+        " AND e.state IN ('ready', 'needs_pair', 'held') ORDER BY e.id DESC LIMIT ?",
+        (*parameters, limit),
+    )
+    return [(_example(row), row["agent"]) for row in rows]
+
+
 def _replaces(example: Example, origin: str, chosen: str | None) -> bool:
     if example.origin == origin == "correction":
         return example.chosen != chosen
@@ -193,9 +323,10 @@ def _general(store: Store, origin: Origin, order: str, limit: int) -> list[Usabl
     return [Usable(_example(row), row["uses"], 0, 0) for row in rows]
 
 
-def _insert(connection: sqlite3.Connection, example: Example, quota: int) -> None:
+def insert(connection: sqlite3.Connection, example: Example, quota: int) -> None:
+    """Write an example as it is. Raises IntegrityError where its id or its decision is taken."""
     connection.execute(
-        "INSERT INTO examples VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO examples VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             example.id,
             example.kind,
@@ -211,6 +342,7 @@ def _insert(connection: sqlite3.Connection, example: Example, quota: int) -> Non
             example.state,
             quota,
             now_ms(),
+            example.parent,
         ),
     )
 

@@ -61,7 +61,11 @@ def _entry(store: Store, version: versions.Version) -> dict[str, Any]:
 
 
 def _steps(store: Store, where: str, *parameters: object) -> list[dict[str, Any]]:
-    sql = f"SELECT s.* FROM steps s WHERE {where} ORDER BY s.id"
+    sql = (
+        "SELECT s.*, (SELECT count(*) FROM step_rows r JOIN examples e ON e.id = r.example_id"
+        " WHERE r.step_id = s.id AND r.kind = 'correction' AND e.parent IS NOT NULL) AS rehearsed"
+        f" FROM steps s WHERE {where} ORDER BY s.id"
+    )
     return [_with_detail(step) for step in _dicts(store, sql, *parameters)]
 
 
@@ -73,12 +77,14 @@ def _step(store: Store, identifier: str) -> dict[str, Any] | None:
         return None
     rows = _dicts(
         store,
-        "SELECT r.slot, r.kind, r.example_id, r.loss, e.direction, e.origin, e.chosen, d.turn_event_id,"
+        "SELECT r.slot, r.kind, r.example_id, r.loss, e.direction, e.origin, e.chosen, e.parent,"
+        " d.turn_event_id,"
         " (SELECT max(c.event_id) FROM corrections c WHERE c.turn_event_id = d.turn_event_id) AS correction,"
         " (SELECT g.event_id FROM directions g JOIN decision_directions x ON x.direction_id = g.id"
-        "  WHERE x.decision_id = d.id AND g.text = e.direction) AS sentence_event_id"
+        "  WHERE x.decision_id = d.id AND g.text = ifnull(p.direction, e.direction)) AS sentence_event_id"
         " FROM step_rows r JOIN examples e ON e.id = r.example_id"
-        " LEFT JOIN decisions d ON d.id = e.decision_id"
+        " LEFT JOIN examples p ON p.id = e.parent"
+        " LEFT JOIN decisions d ON d.id = ifnull(e.decision_id, p.decision_id)"
         " WHERE r.step_id = ? ORDER BY r.slot",
         steps[0]["id"],
     )
@@ -102,7 +108,9 @@ def _example(store: Store, identifier: str) -> dict[str, Any] | None:
         identifier,
     )
     decision = None if found[0]["decision_id"] is None else _decision(store, found[0]["decision_id"])
-    return {"example": found[0], "steps": steps, "decision": decision}
+    tried = "SELECT id, state, origin, direction, chosen FROM examples WHERE parent = ? ORDER BY id"
+    rehearsed = _dicts(store, tried, identifier)
+    return {"example": found[0], "steps": steps, "rehearsals": rehearsed, "decision": decision}
 
 
 def _decision(store: Store, identifier: str) -> dict[str, Any] | None:
@@ -126,7 +134,12 @@ def _decision(store: Store, identifier: str) -> dict[str, Any] | None:
         "votes": _dicts(store, _SAID.format(table="votes"), identifier),
         "earlier_labels_and_votes": labels.history(store.connection, identifier),
         "corrections": _dicts(store, "SELECT * FROM corrections WHERE turn_event_id = ?", turn),
-        "examples": _dicts(store, "SELECT id, state, origin FROM examples WHERE decision_id = ?", identifier),
+        "examples": _dicts(
+            store,
+            "SELECT e.id, e.state, e.origin, (SELECT count(*) FROM examples r WHERE r.parent = e.id"
+            " AND r.chosen IS NOT NULL) AS rehearsals FROM examples e WHERE e.decision_id = ?",
+            identifier,
+        ),
     }
 
 

@@ -22,9 +22,11 @@ CREATE TABLE events (
     weight_version TEXT,
     interrupted INTEGER NOT NULL DEFAULT 0,  -- 1: broken off, or typed after that
     source TEXT NOT NULL,                    -- mqtt | log:<path> | cli:<path>
-    received INTEGER NOT NULL
+    received INTEGER NOT NULL,
+    retained INTEGER NOT NULL DEFAULT 0      -- 1: looked at and kept for good; 2: the id alone is kept
 ) STRICT;
 CREATE INDEX events_by_conversation ON events (conversation_id, seq);
+CREATE INDEX events_by_age ON events (received) WHERE retained = 0;
 
 CREATE TABLE dead_letters (
     id INTEGER PRIMARY KEY,
@@ -32,8 +34,12 @@ CREATE TABLE dead_letters (
     reason TEXT NOT NULL,
     payload TEXT NOT NULL,                   -- at most 64 KiB of it
     bytes INTEGER NOT NULL,
-    received INTEGER NOT NULL
+    received INTEGER NOT NULL,
+    digest TEXT NOT NULL,                    -- of what came: the same letter from the same place is one
+    repeats INTEGER NOT NULL DEFAULT 0       -- how often it came again
 ) STRICT;
+CREATE UNIQUE INDEX dead_letters_once ON dead_letters (source, reason, digest);
+CREATE INDEX dead_letters_by_age ON dead_letters (received);
 
 CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
 
@@ -61,10 +67,12 @@ CREATE TABLE corrections (
     direction TEXT,
     corrected TEXT,
     author TEXT,
-    state TEXT NOT NULL,                     -- waiting (its turn has not come) | applied
-    received INTEGER NOT NULL
+    state TEXT NOT NULL,                     -- waiting (its turn has not come) | applied | held | rejected
+    received INTEGER NOT NULL,
+    source TEXT NOT NULL                     -- mqtt | cli | http
 ) STRICT;
 CREATE INDEX corrections_by_turn ON corrections (turn_event_id);
+CREATE INDEX corrections_by_agent ON corrections (agent, received);
 
 CREATE TABLE directions (
     id TEXT PRIMARY KEY,                     -- <event_id>/<n>: the n-th directing sentence of a turn
@@ -100,6 +108,7 @@ CREATE TABLE labels (                        -- in force
     created INTEGER NOT NULL
 ) STRICT;
 CREATE UNIQUE INDEX labels_once ON labels (decision_id, ifnull(direction_id, ''), labeller);
+CREATE INDEX labels_by_verdict ON labels (decision_id, verdict);
 
 CREATE TABLE votes (                         -- what the labels were made of
     id INTEGER PRIMARY KEY,
@@ -127,6 +136,13 @@ CREATE TABLE label_history (                 -- labels and votes that hold no lo
 ) STRICT;
 CREATE INDEX label_history_by_decision ON label_history (decision_id);
 
+CREATE TABLE opinions_waiting (              -- decisions that a labeller with I/O is still to be asked about
+    seq INTEGER PRIMARY KEY,                 -- order of asking
+    labeller TEXT NOT NULL,
+    decision_id TEXT NOT NULL REFERENCES decisions (id),
+    UNIQUE (labeller, decision_id)
+) STRICT;
+
 CREATE TABLE calibrations (
     id INTEGER PRIMARY KEY,
     labeller TEXT NOT NULL,
@@ -151,25 +167,92 @@ CREATE TABLE examples (
     weight REAL NOT NULL,
     origin TEXT NOT NULL,
     author TEXT,
-    state TEXT NOT NULL,                     -- needs_pair | ready | quarantined | superseded | refused
+    state TEXT NOT NULL,                     -- needs_pair | ready | held | quarantined | superseded | refused
     quota INTEGER NOT NULL,                  -- times it is to be trained on (corrections)
-    created INTEGER NOT NULL
+    created INTEGER NOT NULL,
+    parent TEXT REFERENCES examples (id)     -- the correction that it rehearses
 ) STRICT;
-CREATE UNIQUE INDEX examples_once ON examples (decision_id) WHERE state NOT IN ('superseded');
+CREATE UNIQUE INDEX examples_once ON examples (decision_id) WHERE state NOT IN ('superseded', 'held');
+CREATE INDEX examples_by_direction ON examples (direction) WHERE kind = 'correction';
 CREATE INDEX examples_by_decision ON examples (decision_id);
 CREATE INDEX examples_by_state ON examples (kind, state, quota);
+CREATE INDEX examples_by_parent ON examples (parent) WHERE parent IS NOT NULL;
+CREATE TRIGGER rehearsals_follow_their_correction AFTER UPDATE OF state ON examples
+    WHEN NEW.parent IS NULL AND NEW.state != OLD.state
+    BEGIN
+        UPDATE examples SET state = NEW.state
+        WHERE parent = NEW.id AND state = OLD.state AND chosen NOTNULL; END;
+
+CREATE TABLE reviews (                       -- what waits for a person's word
+    subject TEXT NOT NULL,                   -- correction | example
+    id TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    created INTEGER NOT NULL,
+    verdict TEXT,                            -- accepted | refused; NULL: it waits
+    decided INTEGER,
+    PRIMARY KEY (subject, id)
+) STRICT;
+CREATE INDEX reviews_waiting ON reviews (created) WHERE verdict IS NULL;
+
+CREATE TABLE quarantine (                    -- what was taken out of training, and a person's word on it
+    id INTEGER PRIMARY KEY,
+    example_id TEXT NOT NULL REFERENCES examples (id),
+    reason TEXT NOT NULL,
+    score REAL,                              -- how far it caused the breach, of the worst; NULL: not measured
+    created INTEGER NOT NULL,
+    verdict TEXT,                            -- released | dropped | acquitted; NULL: it waits
+    decided INTEGER
+) STRICT;
+CREATE INDEX quarantine_by_example ON quarantine (example_id);
 
 CREATE TABLE versions (
     id TEXT PRIMARY KEY,
     parent TEXT REFERENCES versions (id),
-    kind TEXT NOT NULL,                      -- base | train | rollback
+    kind TEXT NOT NULL,                      -- base | train | rollback | vector | steer
     first_step INTEGER,
     last_step INTEGER,
     file TEXT,                               -- in versions/; NULL for the base
+    sha256 TEXT,                             -- of that file
+    bytes INTEGER,                           -- of that file
+    full_bytes INTEGER,                      -- of its tensors, uncompressed
+    save_ms REAL,                            -- to write it and the trainer's state
+    trainer TEXT,                            -- file of the trainer's state; NULL: moments begin fresh
+    trainer_sha256 TEXT,
+    trainer_bytes INTEGER,
+    moments TEXT NOT NULL,                   -- training went on with: kept | restored | fresh
     fingerprint TEXT NOT NULL,               -- hash of all live bytes
-    state TEXT NOT NULL,                     -- good | dropped (its file was retired)
+    state TEXT NOT NULL,                     -- good | dropped (file retired) | damaged (unreadable)
     note TEXT NOT NULL DEFAULT '',
     created INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE version_tags (                  -- a version with one is kept for ever
+    tag TEXT PRIMARY KEY,
+    version_id TEXT NOT NULL REFERENCES versions (id),
+    created INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE branches (
+    name TEXT PRIMARY KEY,
+    version_id TEXT NOT NULL REFERENCES versions (id),
+    created INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE applications (                  -- of task vectors
+    version_id TEXT PRIMARY KEY REFERENCES versions (id),
+    vector TEXT NOT NULL,
+    vector_id TEXT NOT NULL,                 -- of the file: another one may take the name later
+    scale REAL NOT NULL,
+    undoes TEXT REFERENCES versions (id)     -- whose addition it took out again
+) STRICT;
+
+CREATE TABLE steering (                      -- what versions of kind steer add to the residual stream
+    version_id TEXT NOT NULL REFERENCES versions (id),
+    name TEXT NOT NULL,
+    scale REAL NOT NULL,
+    layer INTEGER,                           -- NULL: the vector's own
+    anneal INTEGER NOT NULL,                 -- 1: less as the weights learn it
+    PRIMARY KEY (version_id, name)
 ) STRICT;
 
 CREATE TABLE steps (
@@ -259,6 +342,14 @@ CREATE TABLE answers (
 ) STRICT;
 CREATE INDEX answers_by_response ON answers (response_id);
 CREATE INDEX answers_by_digest ON answers (digest, ended);
+
+CREATE TABLE log_losses (                    -- committed changes that a cut write-ahead log took away
+    id INTEGER PRIMARY KEY,
+    frames INTEGER NOT NULL,                 -- of the log
+    newest_event TEXT,                       -- the last one that is still there
+    newest_ts INTEGER,                       -- when it came
+    found INTEGER NOT NULL
+) STRICT;
 
 CREATE TABLE state (name TEXT PRIMARY KEY, value TEXT NOT NULL, updated INTEGER NOT NULL) STRICT;
 """

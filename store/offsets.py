@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from store.clock import now_ms
@@ -59,6 +60,16 @@ def put(connection: sqlite3.Connection, offset: Offset) -> None:
         f"INSERT OR REPLACE INTO offsets ({_COLUMNS}, updated) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (*offset, now_ms()),
     )
+
+
+def untouched_since(store: Store, before: int) -> list[Offset]:
+    """Return the places that were not moved since a time (UTC ms)."""
+    return [_offset(r) for r in store.rows(f"SELECT {_COLUMNS} FROM offsets WHERE updated < ?", (before,))]
+
+
+def forget(connection: sqlite3.Connection, identities: Iterable[Identity]) -> None:
+    """Drop the places in files that are gone."""
+    connection.executemany("DELETE FROM offsets WHERE device = ? AND inode = ?", identities)
 
 
 def _offset(row: sqlite3.Row) -> Offset:

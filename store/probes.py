@@ -53,6 +53,36 @@ def last_accepted(store: Store) -> dict[str, dict[str, float]]:
     return {} if row is None else scores(store, row["id"])
 
 
+def best_follow(store: Store, runs: int = 50) -> dict[str, dict[str, float]]:
+    """Return the best score of each learned example in the last accepted runs: no slow fall hides."""
+    rows = store.rows(
+        "SELECT v.items FROM probe_values v JOIN probes p ON p.id = v.probe_id"
+        " WHERE v.name = 'follow' AND p.verdict != 'breach' ORDER BY p.id DESC LIMIT ?",
+        (runs,),
+    )
+    best: dict[str, float] = {}
+    for row in rows:
+        for item, score in json.loads(row["items"]).items():
+            best[item] = max(best.get(item, 0.0), score)
+    return {"follow": best}
+
+
+def count(store: Store) -> int:
+    """Return how many runs there were."""
+    row = store.row("SELECT count(*) AS n FROM probes")
+    return 0 if row is None else int(row["n"])
+
+
+def complete_baseline(connection: sqlite3.Connection, name: str, items: Mapping[str, float]) -> None:
+    """Add to the baseline the base model's scores of a probe that it did not have."""
+    row = connection.execute("SELECT max(id) AS id FROM probes WHERE verdict = 'baseline'").fetchone()
+    connection.execute(
+        "INSERT INTO probe_values VALUES (?, ?, ?, ?) ON CONFLICT (probe_id, name)"
+        " DO UPDATE SET value = excluded.value, items = excluded.items",
+        (row["id"], name, mean(list(items.values())), json.dumps(items)),
+    )
+
+
 def scores(store: Store, probe_id: int) -> dict[str, dict[str, float]]:
     """Return `scores[probe][item]` of one run."""
     rows = store.rows("SELECT name, items FROM probe_values WHERE probe_id = ?", (probe_id,))

@@ -22,7 +22,11 @@ _EXAMPLES = {
     "server.arena": "/dev/shm/heedloop",
     "judge.url": "http://127.0.0.1:8001",
     "bus.url": "mqtt://user:password@127.0.0.1:1883",
+    "bus.ca_file": "/etc/heedloop/ca.crt",
+    "bus.certificate": "/etc/heedloop/loop.crt",
+    "bus.key": "/etc/heedloop/loop.key",
     "training.scale": 1.0,
+    "guard.probes_file": "/etc/heedloop/probes.yaml",
 }
 """Values for keys that have none by default, which TOML cannot write."""
 

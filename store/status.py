@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from store import state, versions
+from store import rehearsals, state, versions
 from store.database import Store
 
 _QUEUES = {
@@ -16,6 +16,7 @@ _QUEUES = {
     " AND r.kind = 'correction' AND s.state = 'confirmed')",
     "examples_needing_pair": "SELECT count(*) FROM examples WHERE kind = 'correction'"
     " AND state = 'needs_pair'",
+    "opinions_waiting": "SELECT count(*) FROM opinions_waiting",
     "commands_waiting": "SELECT count(*) FROM commands WHERE state = 'waiting'",
     "events_to_publish": "SELECT count(*) FROM outbox WHERE sent IS NULL",
 }
@@ -32,11 +33,10 @@ def summary(store: Store) -> dict[str, Any]:
         "server_url": state.get(store, "server_url"),
         "broker_url": _without_password(state.get(store, "broker_url")),
         "activity": state.get(store, "activity"),
-        "learner_attached": bool(state.get(store, "learner", {}).get("ready")),
         "paused": bool(state.get(store, "paused", False)),
         "pace": state.get(store, "pace"),
         "prefix_cache": state.get(store, "prefix_cache"),
-        "processes": [dict(row) for row in store.rows("SELECT * FROM processes ORDER BY name")],
+        **readiness(store),
         "events": _count(store, "SELECT count(*) FROM events"),
         "decisions": _count(store, "SELECT count(*) FROM decisions"),
         "labels": _counts(store, _WORST),
@@ -44,6 +44,7 @@ def summary(store: Store) -> dict[str, Any]:
         "examples": _counts(
             store, "SELECT kind || '_' || state, count(*) FROM examples GROUP BY kind, state"
         ),
+        "rehearsals": rehearsals.counts(store),
         "queues": queues(store),
         "steps": _counts(store, "SELECT state, count(*) FROM steps GROUP BY state"),
         "replay_share": replay_share(store),
@@ -51,6 +52,14 @@ def summary(store: Store) -> dict[str, Any]:
         "last_probe": last_probe(store),
         "dead_letters": _counts(store, "SELECT reason, count(*) FROM dead_letters GROUP BY reason"),
         "counters": _counts(store, "SELECT name, value FROM counters"),
+    }
+
+
+def readiness(store: Store) -> dict[str, Any]:
+    """Return what says whether the system can do its work; nothing is counted."""
+    return {
+        "learner_attached": bool(state.get(store, "learner", {}).get("ready")),
+        "processes": [dict(row) for row in store.rows("SELECT * FROM processes ORDER BY name")],
     }
 
 

@@ -74,6 +74,32 @@ def undo_after(connection: sqlite3.Connection, step_id: int, state: Undone) -> l
     return [row["example_id"] for row in rows]
 
 
+def take_over(connection: sqlite3.Connection, ranges: Sequence[tuple[int, int]]) -> list[str]:
+    """Make the confirmed steps those of a version, given as first and last of each train version on its path.
+
+    Steps outside are rolled back, steps inside that were rolled back count again. Returns the correction
+    examples of the former.
+    """
+    inside = " OR ".join("steps.id BETWEEN ? AND ?" for _ in ranges) or "0"
+    bounds = tuple(bound for pair in ranges for bound in pair)
+    rows = connection.execute(
+        "SELECT DISTINCT r.example_id FROM step_rows r JOIN steps ON steps.id = r.step_id"
+        f" WHERE r.kind = 'correction' AND steps.state IN ('confirmed', 'intent') AND NOT ({inside})",
+        bounds,
+    ).fetchall()
+    connection.execute(
+        "UPDATE steps SET state = 'rolled_back', finished = ifnull(finished, ?)"
+        f" WHERE state IN ('confirmed', 'intent') AND NOT ({inside})",
+        (now_ms(), *bounds),
+    )
+    connection.execute(
+        "UPDATE steps SET state = 'confirmed'"
+        f" WHERE state = 'rolled_back' AND loss IS NOT NULL AND ({inside})",
+        bounds,
+    )
+    return [row["example_id"] for row in rows]
+
+
 def unfinished(store: Store) -> list[int]:
     """Return the steps whose intent was never resolved: a crash came in between."""
     return [row["id"] for row in store.rows("SELECT id FROM steps WHERE state = 'intent' ORDER BY id")]
@@ -91,6 +117,30 @@ def last(store: Store) -> int:
     return 0 if row is None or row["id"] is None else int(row["id"])
 
 
+def decided(store: Store) -> int:
+    """Return how many steps came to an end; those that a kill undid are not counted, they are taken again."""
+    row = store.row("SELECT count(*) AS n FROM steps WHERE state NOT IN ('intent', 'redo')")
+    return 0 if row is None else int(row["n"])
+
+
+def taken_after(store: Store, step_id: int) -> tuple[int, int]:
+    """Return how many steps after one were confirmed or dropped, and the corrections in confirmed ones."""
+    row = store.row(
+        "SELECT count(DISTINCT s.id) AS n,"
+        " sum(s.state = 'confirmed' AND r.kind = 'correction') AS used"
+        " FROM steps s JOIN step_rows r ON r.step_id = s.id"
+        " WHERE s.id > ? AND s.state IN ('confirmed', 'dropped')",
+        (step_id,),
+    )
+    return (0, 0) if row is None else (int(row["n"]), int(row["used"] or 0))
+
+
+def first_after(store: Store, step_id: int) -> int | None:
+    """Return the first confirmed step after `step_id`."""
+    row = store.row("SELECT min(id) AS id FROM steps WHERE state = 'confirmed' AND id > ?", (step_id,))
+    return None if row is None else row["id"]
+
+
 def confirmed_after(store: Store, step_id: int) -> int:
     """Return how many confirmed steps came after `step_id`."""
     row = store.row("SELECT count(*) AS n FROM steps WHERE state = 'confirmed' AND id > ?", (step_id,))
@@ -105,6 +155,38 @@ def drops_of(connection: sqlite3.Connection, example_id: str) -> int:
         (example_id,),
     ).fetchone()
     return int(row["n"])
+
+
+def trained(store: Store, example_ids: Sequence[str]) -> set[str]:
+    """Return those of some examples that a confirmed step had as a correction."""
+    marks = ",".join("?" * len(example_ids))
+    rows = store.rows(
+        "SELECT DISTINCT r.example_id FROM step_rows r JOIN steps s ON s.id = r.step_id"
+        f" WHERE s.state = 'confirmed' AND r.kind = 'correction' AND r.example_id IN ({marks})",
+        tuple(example_ids),
+    )
+    return {row["example_id"] for row in rows}
+
+
+def first_losses(store: Store, most: int) -> list[float]:
+    """Return the loss of each correction at its first confirmed use, of the `most` newest of them."""
+    rows = store.rows(
+        "SELECT r.loss, min(r.step_id) AS first FROM step_rows r JOIN steps s ON s.id = r.step_id"
+        " WHERE s.state = 'confirmed' AND r.kind = 'correction' AND r.loss IS NOT NULL"
+        " GROUP BY r.example_id ORDER BY first DESC LIMIT ?",
+        (most,),
+    )
+    return [row["loss"] for row in rows]
+
+
+def gradient_norms(store: Store, most: int) -> list[float]:
+    """Return the gradient norms of the `most` newest confirmed steps."""
+    rows = store.rows(
+        "SELECT json_extract(detail, '$.gradient_norm') AS norm FROM steps WHERE state = 'confirmed'"
+        " AND norm IS NOT NULL ORDER BY id DESC LIMIT ?",
+        (most,),
+    )
+    return [row["norm"] for row in rows]
 
 
 def _finish(

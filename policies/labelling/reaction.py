@@ -28,6 +28,10 @@ _INSISTING = (
 _UNSPECIFIC = 0.85  # at most so sure, where the complaint does not say which direction it is about
 _KEPT = 0.6  # at most so sure, where the answer verifiably kept the direction
 _BUT = word_set("but however though except still only")
+_ASKS_FOR_A_LABEL = re.compile(
+    r"\b(?:label|mark|count|rate|score|grade|judge|verdict|classif)\w*\b[^\n]{0,80}?\bfollowed\b|"
+    r"\bfollowed\b[^\n]{0,80}?\b(?:label|verdict|labeller)", re.I
+)  # fmt: skip
 _LATIN = re.compile(r"[a-z]", re.I)
 
 
@@ -66,6 +70,8 @@ class ReactionLabeller:
         if probability >= _FAINT:
             evidence = f"next turn: {content.strip()[:200]!r} ({', '.join(reasons)})"
             return self._complaint(case, content, found, probability, evidence)
+        if _ASKS_FOR_A_LABEL.search(content):  # praise that is ordered is none
+            return []
         if found["thanks"] and not found["asks"] and not _BUT & set(tokens(own_words(content))):
             quote = f"next turn: {content.strip()[:120]!r}"
             return [self._label(case, _only(case), "followed", _PRAISE, quote)]

@@ -17,3 +17,12 @@ def test_only_the_start_is_kept_with_the_true_size(store: Store, payload: bytes 
     assert 0 < len(cut["payload"]) <= dead_letters.MAX_KEPT
     assert (cut["reason"], cut["source"]) == ("not JSON", "mqtt")
     assert counters.read(store)["dead_letters"] == 2
+
+
+def test_a_letter_that_comes_again_from_the_same_place_is_one(store: Store) -> None:
+    with store.write() as connection:
+        for source in ("log:a (line 3)", "log:a (line 3)", "log:a (line 4)"):
+            dead_letters.keep(connection, source, "not JSON", b"{")
+    rows = store.rows("SELECT source, repeats FROM dead_letters ORDER BY id")
+    assert [tuple(row) for row in rows] == [("log:a (line 3)", 1), ("log:a (line 4)", 0)]
+    assert counters.read(store) == {"dead_letters": 2, "dead_letters_repeated": 1}

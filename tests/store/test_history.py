@@ -22,7 +22,7 @@ def taught(tmp_path: Path) -> Store:
         versions.add(connection, base)
         connection.execute(
             "INSERT INTO corrections VALUES"
-            " ('k1', 'a', 'c1', 't1', 'ignored', NULL, 'hello.', 'me', 'applied', 1)"
+            " ('k1', 'a', 'c1', 't1', 'ignored', NULL, 'hello.', 'me', 'applied', 1, 'mqtt')"
         )
         examples.upsert_correction_example(connection, correction("e1", "t1#0"), 4)
         examples.add_general_example(connection, general("g"))

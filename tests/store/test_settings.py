@@ -64,9 +64,9 @@ def test_each_source_wins_over_the_one_below(tmp_path: Path, monkeypatch: pytest
 def test_named_file_stands_for_the_usual_ones(tmp_path: Path) -> None:
     Path("heedloop.toml").write_text("[training]\nseed = 2\n")
     named = tmp_path / "other.toml"
-    named.write_text("[guard]\nz = 3.0\n")
+    named.write_text("[guard]\nleak = 3.0\n")
     config = load_config(named)
-    assert (config.training.seed, config.guard.z) == (0, 3.0)
+    assert (config.training.seed, config.guard.leak) == (0, 3.0)
 
 
 def test_variables_may_hold_lists_sections_and_null(monkeypatch: pytest.MonkeyPatch) -> None:

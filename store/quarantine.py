@@ -1,0 +1,73 @@
+"""The quarantine: examples taken out of training, why, and what a person said of them."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Mapping
+from typing import Literal
+
+from policies.example import Example
+from store import examples
+from store.clock import now_ms
+from store.database import Store
+
+Word = Literal["released", "dropped", "acquitted"]
+"""A person's, but `acquitted`: the search for the cause of a breach found it innocent."""
+_STATE: dict[Word, str] = {"released": "ready", "dropped": "refused", "acquitted": "ready"}
+
+
+def waiting(store: Store) -> list[sqlite3.Row]:
+    """Return what is in quarantine, oldest first: id, reason, score, created, author, direction, chosen."""
+    return store.rows(
+        "SELECT q.example_id AS id, q.reason, q.score, q.created, e.author, e.direction, e.chosen,"
+        " (SELECT count(*) FROM examples r WHERE r.parent = e.id AND r.state = 'quarantined') AS rehearsals"
+        " FROM quarantine q JOIN examples e ON e.id = q.example_id"
+        " WHERE q.verdict IS NULL AND e.state = 'quarantined' ORDER BY q.id"
+    )
+
+
+def decide(connection: sqlite3.Connection, example_id: str, word: Word) -> bool:
+    """Record a person's word: released trains again, dropped never does. False: it is not in quarantine.
+
+    Its rehearsals go the same way.
+    """
+    changed = connection.execute(
+        "UPDATE examples SET state = ? WHERE id = ? AND state = 'quarantined' RETURNING id",
+        (_STATE[word], example_id),
+    ).fetchone()
+    if changed is None:
+        return False
+    connection.execute(
+        "UPDATE quarantine SET verdict = ?, decided = ? WHERE example_id = ? AND verdict IS NULL",
+        (word, now_ms(), example_id),
+    )
+    return True
+
+
+def since(store: Store, moment: int) -> list[Example]:
+    """Return what was taken out from a time (ms) on, without rehearsals."""
+    rows = store.rows(
+        "SELECT e.id FROM quarantine q JOIN examples e ON e.id = q.example_id"
+        " WHERE q.created >= ? AND q.verdict IS NULL ORDER BY e.id",
+        (moment,),
+    )
+    found = (examples.get(store, row["id"]) for row in rows)
+    return [example for example in found if example is not None]
+
+
+def acquit(connection: sqlite3.Connection, harms: Mapping[str, float], guilty: Collection[str]) -> int:
+    """Record how far each example caused a breach; those not guilty train again. Returns how many.
+
+    Nothing is acquitted twice: what was in two breaches waits for a person.
+    """
+    free = 0
+    for example_id, harm in harms.items():
+        connection.execute(
+            "UPDATE quarantine SET score = ? WHERE example_id = ? AND verdict IS NULL", (harm, example_id)
+        )
+        before = connection.execute(
+            "SELECT 1 FROM quarantine WHERE example_id = ? AND verdict = 'acquitted'", (example_id,)
+        ).fetchone()
+        if example_id not in guilty and before is None:
+            free += decide(connection, example_id, "acquitted")
+    return free
