@@ -34,7 +34,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from learner.channels import Step, adam, adam_ratio, channels_are_rows, lengthened, squares
+from learner.channels import Step, adam, adam_ratio, channels_are_rows, limited, squares
 from policies.errors import ConfigError
 
 _MIN_SIDE = 32
@@ -119,9 +119,9 @@ class Apollo:
         else:
             ratio = adam_ratio(small, *moments, rows)
         ratio = ratio * self._alpha(grad, rank)
-        norm = (squares(grad, rows) * ratio.square()).sum().sqrt()
-        ratio = ratio * (self._limit(state, norm, grad, rank) * -lr)
-        return Step(grad, ratio.reshape(-1, 1) if rows else ratio.reshape(1, -1))
+        least = _NO_REFERENCE * self._full_norm(grad, rank)
+        factors = limited(squares(grad, rows), ratio, state.norm, self.growth, least, lr)
+        return Step(grad, factors.reshape(-1, 1) if rows else factors.reshape(1, -1))
 
     def _small(self, name: str, state: _Moments, grad: Tensor, rank: int, rows: bool) -> Tensor:
         """Return the gradient in the subspace, fp32; a new subspace begins without first moments."""
@@ -135,13 +135,9 @@ class Apollo:
     def _alpha(self, grad: Tensor, rank: int) -> float:
         return math.sqrt(min(grad.shape) / rank) if self.scale is None else self.scale
 
-    def _limit(self, state: _Moments, norm: Tensor, grad: Tensor, rank: int) -> Tensor:
-        """Return the factor that keeps a step norm within `growth` times the one before; remember it."""
-        alpha = self._alpha(grad, rank)
-        full = math.sqrt(grad.numel()) * alpha / math.sqrt(min(grad.shape) / rank)
-        factor = lengthened(norm, state.norm, self.growth, _NO_REFERENCE * full)
-        state.norm.copy_(norm * factor)
-        return factor
+    def _full_norm(self, grad: Tensor, rank: int) -> float:
+        """Return about how long an Adam step is without its learning rate, in this scale."""
+        return math.sqrt(grad.numel()) * self._alpha(grad, rank) / math.sqrt(min(grad.shape) / rank)
 
     def _projection(self, name: str, grad: Tensor, rank: int, epoch: int) -> Tensor:
         """Return P, [rank, n] with entries N(0, 1 / rank), in the type of the products."""

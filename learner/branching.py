@@ -52,16 +52,19 @@ class AssigningLayer(LinearAttentionLayer):
 
 
 class ForestCache(DynamicCache):
-    """The keys and values of all runs so far, packed, and the recurrent states where others branch off."""
+    """The keys and values of all runs so far, packed, and the recurrent states where others branch off.
 
-    def __init__(self, model: PreTrainedModel, runs: Sequence[Run]) -> None:
+    `by_run` says that `learner.attention` computes the attention: each run asks for its line (`reading`).
+    """
+
+    def __init__(self, model: PreTrainedModel, runs: Sequence[Run], by_run: bool) -> None:
         super().__init__(config=model.config)
         self.layers = [DynamicLayer() if isinstance(layer, DynamicLayer) else layer for layer in self.layers]
         self.runs = runs
         self.seen: tuple[int, ...] = ()
         self.now: tuple[int, ...] = ()
         self.as_rows = False
-        self.by_run = False
+        self.by_run = by_run
         self._states: dict[tuple[int, int, int], State] = {}
         self._cuts: list[set[int]] = [{run.end} for run in runs]
         for run in runs:
@@ -71,15 +74,17 @@ class ForestCache(DynamicCache):
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
-        """Keep what contexts compute; decisions that read run by run get their own keys and values back."""
+        """Keep what contexts compute; runs that read run by run get their own keys and values back."""
         if self.as_rows and self.by_run:
             return key_states, value_states
-        return super().update(key_states, value_states, layer_idx, *args, **kwargs)
+        kept = super().update(key_states, value_states, layer_idx, *args, **kwargs)
+        return (key_states, value_states) if self.by_run else kept
 
     def reading(self, layer: int) -> tuple[tuple[Tensor, Tensor] | None, list[Line]]:
         """Return keys and values of the contexts in a layer, and what each run of `now` reads of them."""
+        packed = (*self.seen, *self.now)
         starts = dict(
-            zip(self.seen, accumulate((len(self.runs[i].ids) for i in self.seen), initial=0), strict=False)
+            zip(packed, accumulate((len(self.runs[i].ids) for i in packed), initial=0), strict=False)
         )
         lines = []
         for index in self.now:

@@ -102,6 +102,23 @@ def moments_of_columns(
         ratio[j] = np.sqrt(after[j] / before[j]) if before[j] > 0 else np.float32(0)
 
 
+@njit(nogil=True, error_model="numpy")
+def limited(
+    squares: Floats, ratio: Floats, before: Floats, growth: float, least: float, rate: float, factors: Floats
+) -> None:
+    """Take the factors of a step whose norm-growth is limited, and its norm (see `learner.channels`)."""
+    total = 0.0
+    for i in range(squares.size):
+        one = ratio[i if ratio.size > 1 else 0]
+        total += squares[i] * one * one
+    norm = np.sqrt(total)
+    bound = growth * before[0]
+    shortened = bound / norm if before[0] > least and norm > bound else 1.0
+    before[0] = norm * shortened
+    for i in range(ratio.size):
+        factors[i] = ratio[i] * (shortened * -rate)
+
+
 @njit(nogil=True)
 def scaled_with_remainder(
     weight: Bits16, remainder: Floats, gradient: Bits16 | Floats, rows: Floats, columns: Floats

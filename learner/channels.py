@@ -116,13 +116,35 @@ def add_with_remainder(weight: Tensor, remainder: Tensor, step: Step) -> int:
     )
 
 
-def lengthened(norm: Tensor, before: Tensor, growth: float, least: float) -> Tensor:
-    """Return the factor, a scalar tensor, that keeps `norm` within `growth` times `before`.
+def limited(
+    squares: Tensor, ratio: Tensor, before: Tensor, growth: float, least: float, rate: float
+) -> Tensor:
+    """Return the factors of a step: `ratio * -rate`, shortened so that it grows by at most `growth`.
 
-    A `before` of at most `least` binds nothing.
+    `squares` of the channels and `ratio` (one each, or a scalar) give its length without the rate. `before`,
+    a scalar tensor, is that of the last step and becomes that of this one; at most `least`, it binds nothing.
     """
+    if not all(map(_on_cpu, (squares, ratio, before))):
+        return limited_in_torch(squares, ratio, before, growth, least, rate)
+    factors = torch.empty_like(ratio)
+    arrays = (squares.numpy(), ratio.reshape(-1).numpy(), before.reshape(1).numpy())
+    kernels.limited(*arrays, growth, least, rate, factors.reshape(-1).numpy())
+    return factors
+
+
+def limited_in_torch(
+    squares: Tensor, ratio: Tensor, before: Tensor, growth: float, least: float, rate: float
+) -> Tensor:
+    """`limited` in plain torch operations, on any device."""
+    norm = (squares * ratio.square()).sum().sqrt()
     bound = growth * before
-    return torch.where((before > least) & (norm > bound), bound / norm, 1.0)
+    shortened = torch.where((before > least) & (norm > bound), bound / norm, 1.0)
+    before.copy_(norm * shortened)
+    return ratio * (shortened * -rate)
+
+
+def _on_cpu(tensor: Tensor) -> bool:
+    return tensor.device.type == "cpu" and tensor.dtype == torch.float32 and tensor.is_contiguous()
 
 
 def _has_kernel(tensor: Tensor) -> bool:

@@ -61,13 +61,14 @@ def frozen_hidden(model: PreTrainedModel, rows: Sequence[Row]) -> Hidden:
     ]
     runs = (*forest.runs, *decisions)
     outputs: dict[int, Tensor] = {}
+    by_run = _reads_by_run(model)
     with branching(model):
         for contexts, branches in _groups(runs, len(forest.runs)):
-            cache = ForestCache(model, runs)
+            cache = ForestCache(model, runs, by_run)
             with torch.no_grad():
-                for together in _passes(runs, contexts):
+                for together in [contexts] if contexts and by_run else _passes(runs, contexts):
                     _run(model, cache, together)
-            cache.as_rows, cache.by_run = True, _reads_by_run(model)
+            cache.as_rows = True
             hidden = _run(model, cache, branches).split([len(runs[i].ids) for i in branches])
             outputs.update(zip(branches, hidden, strict=True))
     first = len(forest.runs)
@@ -114,21 +115,20 @@ def _run(model: PreTrainedModel, cache: ForestCache, now: Sequence[int]) -> Tens
     """Put packed runs through the model after those already in `cache`; return [tokens, width]."""
     cache.now = tuple(now)
     ids = torch.tensor([token for i in now for token in cache.runs[i].ids])
-    by_run = cache.as_rows and cache.by_run
     hidden = model.model(
         input_ids=ids[None].to(model.device),
-        attention_mask=None if by_run else _masks(model, cache),
+        attention_mask=None if cache.by_run else _masks(model, cache),
         position_ids=positions(cache.runs, now)[None].to(model.device),
         past_key_values=cache,
         use_cache=True,
-        **({"reading": cache.reading} if by_run else {}),
+        **({"reading": cache.reading} if cache.by_run else {}),
     ).last_hidden_state[0]
     cache.seen = (*cache.seen, *now)
     return hidden
 
 
 def _reads_by_run(model: PreTrainedModel) -> bool:
-    """Tell whether `learner.attention` does the decisions: on a CPU, where each token sees its whole line."""
+    """Tell whether `learner.attention` computes attention: on a CPU, where each token sees its whole line."""
     windows = getattr(model.config, "sliding_window", None)
     ours = model.config._attn_implementation == attention.NAME
     return ours and model.device.type == "cpu" and not windows

@@ -37,7 +37,11 @@ def load_model(
             f"no model at {path}: config.json is missing (set server.model to a checkpoint folder)"
         )
     dtype = compute_dtype() if dtype is None else dtype
-    model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, attn_implementation=attention.NAME)
+    if not any(path.glob("*.safetensors")):
+        raise ConfigError(f"no weights at {path}: *.safetensors files are read, never pickles (*.bin)")
+    model = AutoModelForCausalLM.from_pretrained(
+        path, dtype=dtype, attn_implementation=attention.NAME, use_safetensors=True
+    )
     model.eval().requires_grad_(False)
     return model, AutoTokenizer.from_pretrained(path)
 

@@ -12,9 +12,10 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 from learner.archive import Archive
+from learner.arguments import Handler
+from learner.asking import LiveServer
 from learner.commands import carry_out
 from learner.computing import load_models
 from learner.general_pool import load_or_make
@@ -39,7 +42,13 @@ from learner.probing.suite import ProbeSuite
 from learner.rehearsal import Rehearsal, follows
 from learner.rounds import Rounds
 from learner.serving import prove_live
+from learner.steering.activations import nll_ratio
+from learner.steering.file import Steering
+from learner.steering.instant import InstantLayer
+from learner.steering.live import LiveSteering
 from learner.trainer import Trainer
+from learner.vectors.library import Library
+from learner.vectors.live import LiveVectors
 from policies.config import Config
 from policies.errors import ConfigError, GuardRefused, Unreachable
 from store import commands, examples, probes, state, wakeup
@@ -104,6 +113,9 @@ class Attachment:
     live: LiveWeights
     lineage: Lineage
     rounds: Rounds
+    steering: LiveSteering
+    instant: InstantLayer
+    handlers: Mapping[str, Handler]
 
 
 class Learner:
@@ -122,9 +134,13 @@ class Learner:
         seed, on_live = config.training.seed, self._models.on_live
         self._trainer = Trainer(model, tokenizer, base, config.training, seed, keep_remainder=not on_live)
         tokens = config.training.max_decision_tokens
-        self._suite = ProbeSuite(model, base, tokenizer, load_material(), follows, tokens)
+        material = load_material(config.guard.probes_file)
+        self._suite = ProbeSuite(model, base, tokenizer, material, follows, tokens)
         self._archive = Archive(home / VERSIONS, serving.model_dir, serving.model_hash)
-        self._rehearsal = Rehearsal(store, serving.url, serving.model_name)
+        server = LiveServer(
+            serving.url, serving.model_name, config.rehearsal.max_tokens, config.rehearsal.at_once
+        )
+        self._rehearsal = Rehearsal(store, server.answers, config.rehearsal, material.asked, seed)
         pool = load_or_make(serving.model_hash, base, tokenizer, config.training.max_replay_tokens)
         with store.write() as connection:
             for example in pool:
@@ -148,18 +164,40 @@ class Learner:
             self._require_names(live)
             if self._models.on_live:
                 move_onto(self._models.model, live)
-            lineage = Lineage(
-                self._store, self._archive, live, self._trainer, self._config.guard.keep_versions
-            )
+            lineage = Lineage(self._store, self._archive, live, self._trainer, self._config.guard)
             lineage.settle()
             rounds = Rounds(self._store, self._config, live, self._trainer, self._suite, lineage, self._pacer)
             self._say(ready=True)
             log.info("attached", generation=live.generation, version=lineage.version.id)
-            yield Attachment(live, lineage, rounds)
+            library = Library(self._home, self._serving.model_hash)
+            vectors = LiveVectors(self._store, self._archive, live, lineage, rounds, library)
+            steering, instant = self._steering(live, lineage, rounds)
+            steering.follow()
+            handlers = vectors.handlers() | steering.handlers()
+            yield Attachment(live, lineage, rounds, steering, instant, handlers)
         finally:
             self._say(ready=False)
             self._pacer.attach(None)
             live.close()
+
+    def _steering(
+        self, live: LiveWeights, lineage: Lineage, rounds: Rounds
+    ) -> tuple[LiveSteering, InstantLayer]:
+        serving, model, tokenizer = self._serving, self._models.model, self._models.tokenizer
+        vectors, rules = Steering(self._home, serving.model_hash), self._config.steering
+        cost = partial(nll_ratio, model, tokenizer, load_material().drawn(0).texts)
+        steering = LiveSteering(
+            self._store,
+            live,
+            lineage,
+            rounds,
+            vectors,
+            cost,
+            rules.most_nll,
+            serving.url,
+            serving.model_name,
+        )
+        return steering, InstantLayer(self._store, rules, steering, vectors, model, tokenizer)
 
     def calmly(self) -> AbstractContextManager[object]:
         """On a GPU, a stream of the lowest priority for the time of the block."""
@@ -182,10 +220,13 @@ class Learner:
         if not probes.baseline(self._store):
             self._show("measuring")
             attachment.rounds.measure("baseline")
+        attachment.rounds.measure_noise()
         while not stop:
             if not attachment.live.is_current():
                 raise Unreachable(f"the server of generation {attachment.live.generation} is gone")
             self._carry_out_commands(attachment)
+            attachment.steering.follow()
+            attachment.instant.look()
             if self._paused():
                 self._show("paused")
             elif self._train(attachment, stop):
@@ -204,7 +245,10 @@ class Learner:
         if not attachment.rounds.due():
             return False
         self._show("training")
+        if self._rehearsal.advance():
+            return True  # commands come first, then the next batch
         attachment.rounds.run(lambda: bool(stop) or self._interrupted(attachment))
+        attachment.instant.anneal()
         return True
 
     def _interrupted(self, attachment: Attachment) -> bool:
@@ -215,7 +259,7 @@ class Learner:
 
     def _carry_out_commands(self, attachment: Attachment) -> None:
         for command in commands.waiting(self._store):
-            carry_out(self._store, command, attachment.lineage, attachment.rounds)
+            carry_out(self._store, command, attachment.lineage, attachment.rounds, attachment.handlers)
 
     def _wait_for_live(self, stop: Stop) -> LiveWeights | None:
         """Attach as the one writer. Raises ConfigError when the server does not compute with the arena."""

@@ -23,6 +23,7 @@ from learner.live.folder import PREFIX, discard
 from learner.serving import served_name, server_command, wait_until_ready
 from policies.config import ServerConfig
 from policies.errors import ConfigError, GuardRefused, HeedloopError, Unreachable, UnsupportedModel
+from store.damage import Damage
 
 if TYPE_CHECKING:
     from learner.live.inspection import Check, Rows
@@ -40,6 +41,13 @@ _PROMPT = (
 )
 _TOP = 20  # vLLM's own limit unless told otherwise
 _OURS = tuple(f"{kind.__name__}: " for kind in (ConfigError, UnsupportedModel, GuardRefused, Unreachable))
+
+
+def disagreements(home: Path) -> Iterator[Damage]:
+    """See whether the live weights are the version that the store names (`run.py doctor --store`)."""
+    from learner.live import agreement
+
+    yield from agreement.disagreements(home)
 
 
 def prove(config: ServerConfig) -> Iterator[Check]:

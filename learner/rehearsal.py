@@ -1,45 +1,44 @@
-"""Right answers for decisions that were ignored and that nobody corrected in words.
+"""What the learner asks the live server for before a round: right answers, and rehearsals of corrections.
 
-The live model is asked again with a few corrected answers as earlier turns: a small model cannot use a
-restated direction, but it can use examples of it. The answer is kept only when the constraint checker calls
-it followed.
+A decision that was ignored and that nobody corrected in words gets its right answer from the live model with
+corrected answers as earlier turns. A correction gets further decision points under the same direction
+(`learner.rehearsing`), as many as its rule still lacks, within a budget of seconds. A server that gives no
+answer is an alert; the round then trains on what there is.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
-import httpx
 import structlog
 
-from policies.constraints import read_constraints
+from learner.rehearsing import SHOTS, Ask, Planned, attempt, few_shot, follows, plan
+from policies.config import RehearsalConfig
 from policies.errors import Unreachable
-from policies.example import Example
-from policies.turn import Message
-from store import examples
+from policies.messages import AlertEvent
+from policies.rehearsing import other_directions, prompts_of, shares
+from store import examples, outbox, rehearsals
+from store.clock import now_ms, rfc3339
 from store.database import Store
+
+__all__ = ["Rehearsal", "follows"]
 
 log = structlog.get_logger()
 
-SHOTS = 3
-MAX_TOKENS = 160
-TIMEOUT_S = 60.0
-
-
-def follows(example: Example, answer: str) -> bool | None:
-    """Judge an answer by the checkable part of the example's direction; None where nothing is checkable."""
-    verdicts = [c.check(answer) for c in read_constraints(example.direction or "").constraints]
-    known = [verdict for verdict in verdicts if verdict is not None]
-    return all(known) if known else None
-
 
 class Rehearsal:
-    """Completes examples that still need a pair."""
+    """Completes examples that still need a pair, and rehearses corrections, a batch at each call.
 
-    def __init__(self, store: Store, url: str, model: str) -> None:
-        self._store = store
-        self._http = httpx.Client(base_url=url, timeout=TIMEOUT_S)
-        self._model = model
+    `forbidden` are the prompts of probes and evaluations: nothing is rehearsed on them.
+    """
+
+    def __init__(
+        self, store: Store, ask: Ask, config: RehearsalConfig, forbidden: Sequence[str], seed: int
+    ) -> None:
+        self._store, self._ask, self._config = store, ask, config
+        self._forbidden, self._seed = tuple(forbidden), seed
+        self._spent, self._silent = 0.0, False
 
     def complete(self) -> None:
         """Ask for a right answer to each decision that has none, once corrected answers exist to show.
@@ -52,28 +51,71 @@ class Rehearsal:
             shots = shown[-SHOTS:]
             if len(shots) < SHOTS:
                 return
-            answer = self._ask(few_shot(example, shots))
+            try:
+                answer = self._ask([few_shot(example.context, shots)])[0]
+            except Unreachable as error:
+                self._say_unreachable(error)
+                return
+            self._silent = False
             kept = answer if follows(example, answer) else None
             with self._store.write() as connection:
                 examples.complete_pair(connection, example.id, kept, "few_shot")
             log.info("pair from corrected turns", example=example.id, kept=kept is not None)
 
-    def _ask(self, messages: Sequence[Message]) -> str:
-        body = {"model": self._model, "messages": messages, "temperature": 0, "max_tokens": MAX_TOKENS}
+    def advance(self) -> bool:
+        """Make the next batch of rehearsals. False: none is left to make, or the budget is used up.
+
+        Each batch is one transaction: after a kill the next call goes on behind it.
+        """
+        planned = self._planned() if self._spent < self._config.seconds else []
+        if not planned:
+            self._spent = 0.0
+            return False
+        began = time.monotonic()
         try:
-            response = self._http.post("/v1/chat/completions", json=body)
-            response.raise_for_status()
-        except httpx.HTTPError as error:
-            raise Unreachable(f"server {self._http.base_url} does not answer: {error}") from error
-        return str(response.json()["choices"][0]["message"]["content"] or "")
+            made = attempt(planned, examples.corrected(self._store), self._ask)
+        except Unreachable as error:
+            self._say_unreachable(error)
+            self._spent = 0.0
+            return False
+        self._silent = False
+        self._spent += time.monotonic() - began
+        kept = [one for one in rehearsals.add(self._store, made, self._config.uses) if one.state == "ready"]
+        log.info(
+            "rehearsed",
+            asked=len(planned),
+            kept=len(kept),
+            corrections=len({one.parent.id for one in planned}),
+            seconds=round(self._spent, 1),
+            budget=self._config.seconds,
+        )
+        return True
 
+    def _planned(self) -> list[Planned]:
+        """Choose what is tried next: of every correction the first that was not, and so on in turn."""
+        if self._config.aim == 0:
+            return []
+        waiting = rehearsals.waiting(self._store)
+        taught = [e for e in examples.ready(self._store) if e.parent is None]
+        counts = shares(taught, self._config.aim, self._config.most)
+        open_ = [one for one in waiting if counts.get(one.correction.id, 0) > len(one.tried)]
+        if not open_:
+            return []
+        prompts = prompts_of(rehearsals.prompts(self._store), self._forbidden)
+        others = other_directions(rehearsals.standing_directions(self._store), [])
+        found: list[tuple[int, Planned]] = []
+        for correction, tried in open_:
+            full = plan(correction, prompts, counts[correction.id], self._seed, others=others)
+            found += [(number, one) for number, one in enumerate(full) if one.id not in tried]
+        found.sort(key=lambda numbered: numbered[0])
+        return [one for _, one in found[: self._config.at_once]]
 
-def few_shot(example: Example, shots: Sequence[Example]) -> list[Message]:
-    """Return the example's context with corrected answers as earlier turns, after its system turns."""
-    system = [m for m in example.context if m["role"] in ("system", "developer")]
-    rest = [m for m in example.context if m["role"] not in ("system", "developer")]
-    earlier: list[Message] = []
-    for shot in shots:
-        asked = next(m for m in reversed(shot.context) if m["role"] == "user")
-        earlier += [asked, {"role": "assistant", "content": shot.chosen}]
-    return [*system, *earlier, *rest]
+    def _say_unreachable(self, error: Unreachable) -> None:
+        """Alert, once until the server answers again."""
+        log.warning("not rehearsed", reason=str(error))
+        if self._silent:
+            return
+        self._silent = True
+        message = f"nothing is rehearsed, training goes on without: {error}"
+        with self._store.write() as connection:
+            outbox.put(connection, AlertEvent(ts=rfc3339(now_ms()), message=message))

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from math import isfinite
 
 import structlog
 
+from learner.causes import Causes, guilty
 from learner.lineage import Lineage, version_event
 from learner.live.client import LiveWeights
 from learner.pacing import Pacer, pausing
 from learner.probing.suite import ProbeRun, ProbeSuite
+from learner.quiet import Quiet
+from learner.screening import Screening
 from learner.tokens import Row
 from learner.trainer import Gradients, Trainer
+from learner.watch import SYSTEMS, Watch
 from policies import guard, replay, schedule
 from policies.config import Config
 from policies.errors import InputError
 from policies.example import Example
 from policies.messages import AlertEvent, ProbeEvent, StepEvent
-from store import examples, outbox, probes, steps, versions
+from store import backoff, examples, outbox, probes, quarantine, state, steps, versions
 from store.clock import now_ms, rfc3339
 from store.database import Store
 from store.examples import Usable
@@ -30,8 +35,8 @@ log = structlog.get_logger()
 GENERAL_POOL = 128
 AHEAD = 4
 """Rows that are prepared at once while nothing else is to do."""
-SYSTEMS = 2
-"""The agent's own system turns under which leaks are looked for: its commonest."""
+_ROUND = "round_after_step"
+"""Named in the store while a round is under way."""
 MOST_DROPS = 3
 """A correction in so many dropped steps is quarantined: it is what makes the steps not finite."""
 
@@ -53,12 +58,20 @@ class Rounds:
         self._write = live.write if pacer is None else pausing(live.write, pacer)
         self._trainer, self._suite, self._lineage = trainer, suite, lineage
         self._known: dict[str, Example] = {}
+        self._quiet = Quiet()
+        self._screening = Screening(store, config)
+        self._watch = Watch(store, config.guard, suite)
+        self._causes = Causes(trainer, suite, config.guard.cause_s)
 
     def due(self) -> bool:
-        """Tell whether enough corrections wait, or nothing new has come for long enough."""
-        waiting = len(examples.pending(self._store))
-        newest = examples.newest_waiting(self._store)
-        quiet_s = float("inf") if newest is None else (now_ms() - newest) / 1000
+        """Tell whether enough wait, nothing new has come for long enough, or a round was broken off."""
+        if state.get(self._store, _ROUND) is not None:
+            return True
+        pending = examples.pending(self._store)
+        waiting = sum(one.example.parent is None for one in pending) or len(pending)
+        quiet_s = self._quiet.seconds(examples.newest_waiting(self._store))
+        if waiting and not examples.general(self._store, 1):
+            return False  # no step without replay; the agent's first ordinary turn brings some
         return schedule.round_starts(waiting, quiet_s, self._config.training)
 
     def prepare(self) -> None:
@@ -69,9 +82,13 @@ class Rounds:
         self._trainer.warm(rows, most=AHEAD)
 
     def run(self, interrupted: Callable[[], bool]) -> None:
-        """Train until nothing waits or `interrupted()`; what was changed is probed before it returns."""
-        done = used = 0
+        """Train until nothing waits or `interrupted()`; what was changed is probed before it returns.
+
+        What was interrupted, or killed, goes on at the next call where it was: the schedule is in the store.
+        """
+        after = self._begin()
         while not interrupted():
+            done, used = steps.taken_after(self._store, after)
             pending = self._trainable(examples.pending(self._store))
             left = sum(usable.quota - usable.uses for usable in pending)
             rate = schedule.learning_rate(
@@ -80,51 +97,97 @@ class Rounds:
                 warmup=self._config.training.warmup_steps,
                 remaining_uses=left,
                 planned_uses=left + used,
-            )
+            ) * backoff.factor(self._store)
             batch = self._batch(pending)
             if not batch:
+                self._end()
                 break
-            used += self._step(batch, rate)
-            done += 1
+            self._step(batch, rate)
             if self._unprobed() >= self._config.guard.every_steps and not self.check():
+                self._end()
                 return
         if self._unprobed():
             self.check()
 
+    def _begin(self) -> int:
+        """Return the last step before this round; a round that was broken off goes on."""
+        after = state.get(self._store, _ROUND)
+        if after is None:
+            after = steps.last(self._store)
+            with self._store.write() as connection:
+                state.put(connection, _ROUND, after)
+        return int(after)
+
+    def _end(self) -> None:
+        with self._store.write() as connection:
+            state.put(connection, _ROUND, None)
+
     def check(self) -> bool:
         """Probe the live weights; make them a durable version, or roll them back. True when kept."""
-        run = self._suite.run(examples.learned(self._store), examples.plain_systems(self._store, SYSTEMS))
-        before, accepted = probes.baseline(self._store), probes.last_accepted(self._store)
-        judged = guard.judge(run.scores, before, accepted, self._config.guard)
+        run, judged = self._watch.look(self._lineage.version.id)
         if judged.breach:
-            reason = "; ".join(judged.reasons)
-            self._record(run, "breach", reason)
-            self._lineage.roll_back(self._lineage.version, reason)
+            self._record(run, "breach", "; ".join(judged.reasons))
+            self._undo(judged)
             return False
         version = self._lineage.accept()
         with self._store.write() as connection:
             versions.add(connection, version)
             outbox.put(connection, version_event(version))
+            self._watch.remember(connection, judged, version.id)
+            backoff.recover(connection, self._store, self._config.guard)
         self._lineage.enter(version)
         self._record(run, "accept")
         return True
 
+    def _undo(self, judged: guard.Judgement) -> None:
+        """Restore, quarantine what caused it, and learn more slowly for a while.
+
+        Everything that is undone goes into quarantine first; those found innocent come back from there.
+        """
+        systems = examples.plain_systems(self._store, SYSTEMS)
+        worse = self._causes.direction(judged.broken, systems)
+        target = self._watch.target(judged, self._lineage)
+        since = now_ms()
+        self._lineage.roll_back(target, "; ".join(judged.reasons))
+        suspects = quarantine.since(self._store, since)
+        harms = None if worse is None else self._causes.harms(worse, suspects)
+        message = f"breach: {'; '.join(judged.reasons)}; {len(suspects)} corrections in quarantine"
+        with self._store.write() as connection:
+            self._watch.forget(connection)
+            rate = backoff.back_off(connection, self._store, self._config.guard)
+            if harms is not None:
+                named = guilty(harms, self._config.guard.cause_share)
+                free = quarantine.acquit(connection, harms, named)
+                message += f", {free} found innocent wait again; the cause: {', '.join(named)}"
+            message += f"; learning rate times {rate:g} (`run.py quarantine list`)"
+            outbox.put(connection, AlertEvent(ts=rfc3339(now_ms()), message=message))
+        log.warning("breach", message=message)
+
+    def measure_noise(self) -> None:
+        """Check the live weights in batches of other sizes: how far scores differ where nothing changed."""
+        if self._watch.measure_noise():
+            log.info("noise of the probes measured")
+
     def measure(self, verdict: ProbeVerdict = "accept") -> ProbeRun:
         """Run all probes in full on the live weights and record them; nothing is judged."""
         systems = examples.plain_systems(self._store, SYSTEMS)
-        run = self._suite.run(examples.learned(self._store), systems, full=True)
+        run = self._suite.run(examples.learned(self._store), systems)
         self._record(run, verdict)
         return run
 
-    def _step(self, batch: Sequence[Row], rate: float) -> int:
-        """Take one step: intent, gradients, live weights, confirmation. Returns the uses it took."""
+    def _step(self, batch: Sequence[Row], rate: float) -> None:
+        """Take one step: intent, gradients, live weights, confirmation."""
         version = self._lineage.version.id
         with self._store.write() as connection:
             step_id = steps.begin(connection, version, rate, [(row.kind, row.example_id) for row in batch])
         gradients = self._trainer.backward(batch)
         if not gradients.finite:
             self._drop(step_id, batch, gradients)
-            return 0
+            return
+        outliers = self._screening.outliers(batch, gradients)
+        if outliers:
+            self._hold(step_id, gradients.seconds, outliers)
+            return
         with self._live.publishing(version, step_id):
             applied = self._trainer.apply(gradients, rate, self._write)
         event = StepEvent(
@@ -146,15 +209,16 @@ class Rounds:
             )
             outbox.put(connection, event)
         log.info("step", step=step_id, loss=round(gradients.loss, 4), rate=rate)
-        return sum(row.kind == "correction" for row in batch)
 
     def _batch(self, pending: Sequence[Usable]) -> list[Row]:
         """Choose the rows of the next step, none when nothing waits."""
-        rng = random.Random(f"{self._config.training.seed}/{steps.last(self._store)}")
+        rng = random.Random(f"{self._config.training.seed}/{steps.decided(self._store)}")
         general = self._trainable(examples.general(self._store, GENERAL_POOL))
-        size = 2 * self._config.training.corrections_per_batch
+        slots_of_corrections = self._config.training.corrections_per_batch
+        allowed = self._screening.may_train(pending, slots_of_corrections)
+        size = 2 * slots_of_corrections
         slots = replay.compose(
-            [self._candidate(usable) for usable in pending],
+            [self._candidate(usable) for usable in allowed],
             [self._candidate(usable) for usable in general],
             size,
             rng,
@@ -189,11 +253,14 @@ class Rounds:
     def _drop(self, step_id: int, batch: Sequence[Row], gradients: Gradients) -> None:
         """Record a step that was not finite; what keeps causing it is quarantined."""
         corrections = {row.example_id for row in batch if row.kind == "correction"}
+        losses = zip(batch, gradients.row_losses, strict=True)
+        wrong = {row.example_id for row, loss in losses if not isfinite(loss)}
+        suspects = corrections & wrong or corrections
         reason = f"loss {gradients.loss} or gradient norm {gradients.norm} is not finite"
         with self._store.write() as connection:
             steps.drop(connection, step_id, reason, gradients.seconds)
-            repeated = [e for e in corrections if steps.drops_of(connection, e) >= MOST_DROPS]
-            examples.quarantine(connection, repeated)
+            repeated = [e for e in suspects if steps.drops_of(connection, e) >= MOST_DROPS]
+            examples.quarantine(connection, repeated, reason)
             share = sum(row.kind == "general" for row in batch) / len(batch)
             outbox.put(
                 connection,
@@ -205,6 +272,17 @@ class Rounds:
                     AlertEvent(ts=rfc3339(now_ms()), message=f"{example_id} quarantined: {reason}"),
                 )
         log.warning("step dropped", step=step_id, reason=reason, quarantined=repeated)
+
+    def _hold(self, step_id: int, seconds: float, outliers: Mapping[str, str]) -> None:
+        """Give up a step that holds what a person should see first."""
+        said = "; ".join(f"{name}: {reason}" for name, reason in outliers.items())
+        with self._store.write() as connection:
+            steps.drop(connection, step_id, f"held {said}", seconds)
+            for name, reason in outliers.items():
+                examples.hold(connection, [name], reason)
+            message = f"held for review (`run.py held list`): {said}"
+            outbox.put(connection, AlertEvent(ts=rfc3339(now_ms()), message=message))
+        log.warning("step dropped, examples held", step=step_id, reasons=said)
 
     def _unprobed(self) -> int:
         """Return how many confirmed steps the last durable version does not have."""

@@ -24,6 +24,8 @@ class Row:
     `context` is frozen. `lead` has a gradient but no label: the assistant header, so that the first
     answer token is learnt too. `answer` is labelled. `deviates` marks the answer tokens that are not in
     the alignment with the other answer; at `first` the two part, where the other has token `against`.
+    `other` is the same window of the other answer, `hint` the context in which a teacher answers, `unwanted`
+    an answer to leave.
     """
 
     example_id: str
@@ -35,6 +37,9 @@ class Row:
     first: int | None = None
     against: int | None = None
     weight: float = 1.0
+    other: tuple[int, ...] = ()
+    hint: tuple[int, ...] = ()
+    unwanted: bool = False
 
 
 @dataclass(frozen=True)
@@ -183,6 +188,7 @@ def build_row(
     other: Sequence[int] | None,
     longest: int,
     weight: float = 1.0,
+    hint: Prompt | None = None,
 ) -> Row:
     """Make a row whose answer has at most `longest` labelled tokens.
 
@@ -194,15 +200,17 @@ def build_row(
     marks, first = deviation(answer, other) if other is not None else ([False] * len(answer), None)
     start = 0 if first is None or first < longest else min(first - longest // _BEFORE, len(answer) - longest)
     lead = prompt.header if start == 0 else (answer[start - 1],)
-    context = prompt.context if start == 0 else (*prompt.ids, *answer[: start - 1])
+    shown = [p.context if start == 0 else (*p.ids, *answer[: start - 1]) for p in (prompt, hint) if p]
     return Row(
         example_id=example_id,
         kind=kind,
-        context=tuple(context),
+        context=tuple(shown[0]),
         lead=tuple(lead),
         answer=tuple(answer[start : start + longest]),
         deviates=tuple(marks[start : start + longest]),
         first=None if first is None else first - start,
         against=None if first is None or other is None else other[first],
         weight=weight,
+        other=() if other is None else tuple(other[start : start + longest]),
+        hint=() if hint is None else tuple(shown[1]),
     )

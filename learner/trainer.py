@@ -14,8 +14,9 @@ from __future__ import annotations
 import time
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -26,12 +27,14 @@ from learner.apollo import Apollo
 from learner.channels import Step, add_with_remainder
 from learner.generation import greedy
 from learner.model import embeddings, trainable
-from learner.objective import batch_losses, log_probs
+from learner.objectives import Want, batch_losses, log_probs, objective_of
+from learner.rehearsing import few_shot
 from learner.rounding import noise_key, stochastic_round
 from learner.tokens import Prompt, Row, answer_ids, build_row, end_token, prompt_of
 from policies.config import TrainingConfig
 from policies.errors import ConfigError, InputError
 from policies.example import Example
+from policies.twins import stands
 
 Write = Callable[[str, Tensor], None]
 """Takes the name and the new bf16 values of a tensor in which at least one changed."""
@@ -92,6 +95,7 @@ class Trainer:
         kept_references: int = 256,
     ) -> None:
         self.model, self.tokenizer, self.base, self.config = model, tokenizer, base, config
+        self.objective = objective_of(config)
         self.parameters = trainable(model, config.parameters)
         self.optimizer = Apollo(
             self.parameters,
@@ -111,7 +115,7 @@ class Trainer:
         self._seed, self._steps = seed, 0
         self._end = end_token(tokenizer)
         self._rows: dict[str, tuple[Row, ...]] = {}
-        self._references: OrderedDict[Row, Tensor] = OrderedDict()
+        self._references: OrderedDict[Want, Tensor] = OrderedDict()
         self._kept_references = kept_references
         for parameter in self.parameters.values():
             parameter.requires_grad_(True)
@@ -139,7 +143,7 @@ class Trainer:
                 continue
             try:
                 self._rows[example.id] = (self._own_row(example),)
-                if example.kind == "correction" and example.twin_context is not None:
+                if example.twin_context is not None and self._keeps_twin(example):
                     twins.append((example, self._prompt(example, example.twin_context)))
             except InputError as error:
                 self._rows.pop(example.id, None)
@@ -149,22 +153,34 @@ class Trainer:
             raise failed[0]
 
     def _own_row(self, example: Example) -> Row:
-        if not example.chosen:
+        corrects = example.kind == "correction"
+        chosen, other = example.chosen, example.rejected if corrects else None
+        unwanted = corrects and self.objective.unpaired and not chosen
+        if not chosen and not unwanted:
             raise InputError(f"example {example.id} has no chosen answer to learn")
-        other = None
-        if example.kind == "correction" and example.rejected is not None:
-            other = answer_ids(self.tokenizer, example.rejected)
-        return build_row(
+        hint = None
+        if corrects and self.objective.hints:
+            hint = self._prompt(example, few_shot(example.context, [example]))
+            chosen, other = other, chosen
+        if unwanted:
+            chosen, other = other, None
+        if not chosen:
+            raise InputError(f"example {example.id} has no rejected answer, which the objective learns from")
+        row = build_row(
             example.id,
             example.kind,
-            self._prompt(example, example.context),
-            answer_ids(self.tokenizer, example.chosen),
-            other,
-            self.config.max_decision_tokens
-            if example.kind == "correction"
-            else self.config.max_replay_tokens,
+            self._prompt(example, self._context(example)),
+            answer_ids(self.tokenizer, chosen),
+            answer_ids(self.tokenizer, other) if other is not None else None,
+            self.config.max_decision_tokens if corrects else self.config.max_replay_tokens,
             example.weight,
+            hint,
         )
+        return replace(row, unwanted=unwanted)
+
+    def _context(self, example: Example) -> Sequence[dict[str, object]]:
+        stripped = self._is_stripped(example) and example.twin_context
+        return example.twin_context or () if stripped else example.context
 
     def _prompt(self, example: Example, messages: Sequence[dict[str, object]]) -> Prompt:
         try:
@@ -182,38 +198,67 @@ class Trainer:
             row = build_row(example.id, "twin", prompt, answer.ids, chosen, longest, example.weight)
             self._rows[example.id] += (row,)
             if answer.log_probs is not None:
-                self._remember(row, answer.log_probs)
+                self._remember(Want(row), answer.log_probs)
 
     def warm(self, rows: Sequence[Row], most: int | None = None) -> None:
         """Compute the base log-probabilities that are not in memory yet, of `most` rows at once."""
-        missing: list[Row] = []
-        for row in dict.fromkeys(rows):
-            if row in self._references:
-                self._references.move_to_end(row)
-            elif row.kind != "correction":
-                missing.append(row)
-        missing = sorted(missing[:most], key=lambda row: len(row.context))
-        for start in range(0, len(missing), _BATCH):
-            batch = missing[start : start + _BATCH]
-            for row, reference in zip(batch, log_probs(self.base, batch), strict=True):
-                self._remember(row, reference, room=len(rows))
+        missing: list[Want] = []
+        wants = self._wants(rows)
+        for want in wants:
+            if want in self._references:
+                self._references.move_to_end(want)
+            else:
+                missing.append(want)
+        missing = sorted(missing[:most], key=lambda w: (w.own, w.whole, w.row.context))
+        for (own, whole), found in groupby(missing, key=lambda w: (w.own, w.whole)):
+            alike = list(found)  # sorted: a shared beginning is computed once
+            for start in range(0, len(alike), _BATCH):
+                batch = alike[start : start + _BATCH]
+                scores = log_probs(self.model if own else self.base, [w.row for w in batch], whole)
+                for want, reference in zip(batch, scores, strict=True):
+                    self._remember(want, reference, room=len(wants))
 
-    def _remember(self, row: Row, reference: Tensor, room: int = 0) -> None:
+    def _keeps_twin(self, example: Example) -> bool:
+        return example.kind == "correction" and (self.objective.twins or not self._is_stripped(example))
+
+    def _is_stripped(self, example: Example) -> bool:
+        direction = example.direction
+        return (
+            self.objective.strips
+            and example.kind == "correction"
+            and direction is not None
+            and stands(example.context, direction)
+        )
+
+    def _wants(self, rows: Sequence[Row]) -> list[Want]:
+        wanted = (self.objective.want(part) for row in rows for part in self.objective.parts(row))
+        return list(dict.fromkeys(want for want in wanted if want is not None))
+
+    def _remember(self, want: Want, reference: Tensor, room: int = 0) -> None:
         """Keep a reference; the longest unused ones go, but `room` of them always stay."""
-        self._references[row] = reference
+        self._references[want] = reference
         while len(self._references) > max(self._kept_references, room):
             self._references.popitem(last=False)
 
     def forget(self, example_id: str) -> None:
         """Drop the rows of an example that will not be trained on again."""
-        for row in self._rows.pop(example_id, ()):
-            self._references.pop(row, None)
+        for want in self._wants(self._rows.pop(example_id, ())):
+            self._references.pop(want, None)
+
+    def losses(self, rows: Sequence[Row]) -> Tensor:
+        """Return the loss of each row under the objective, [rows], with its graph."""
+        self.warm(rows)
+
+        def reference(part: Row) -> Tensor | None:
+            want = self.objective.want(part)
+            return None if want is None else self._references[want]
+
+        return batch_losses(self.model, self.objective, rows, reference)
 
     def backward(self, rows: Sequence[Row]) -> Gradients:
         """Compute the gradients of the mean loss of `rows`, and whether loss and all of them are finite."""
         started = time.monotonic()
-        self.warm(rows)
-        losses = batch_losses(self.model, rows, [self._references.get(row) for row in rows], self.config)
+        losses = self.losses(rows)
         loss = losses.mean()
         norms: list[Tensor] = []
         gradients: dict[str, Tensor] = {}
@@ -297,12 +342,13 @@ class Trainer:
         parameter.copy_(live)
         return changed
 
-    def state(self) -> TrainerState:
-        """Return a copy of moments, remainders and counters.
+    def state(self, *, copy: bool = True) -> TrainerState:
+        """Return a copy of moments, remainders and counters; without `copy`, the remainders themselves.
 
         With the same weights and gradients, a trainer that has restored it goes on bit for bit.
         """
-        tensors = {f"remainder/{name}": value.clone() for name, value in self._remainders.items()}
+        kept = self._remainders.items()
+        tensors = {f"remainder/{name}": value.clone() if copy else value for name, value in kept}
         numbers = {"format": 1, "seed": self._seed, "steps": self._steps}
         for name, moments in self.optimizer.state_dict().items():
             numbers[f"step/{name}"] = moments.pop("step")
@@ -335,6 +381,7 @@ class Trainer:
             parameter.copy_(read(name))
         for remainder in self._remainders.values():
             remainder.zero_()
+        self._references = OrderedDict((w, kept) for w, kept in self._references.items() if not w.own)
         self.optimizer.reset()
 
 

@@ -17,8 +17,9 @@ from learner.live.control import ControlPage, Position
 from learner.live.folder import BORROWED
 from learner.live.manifest import NAME, Manifest, parse_manifest, read_manifests
 from learner.live.privacy import require_private
+from learner.live.steering import silence
 from learner.live.tensors import LiveTensors
-from policies.errors import GuardRefused, Unreachable, UnsupportedModel
+from policies.errors import ConfigError, GuardRefused, Unreachable, UnsupportedModel
 
 
 class LiveWeights:
@@ -121,6 +122,44 @@ class LiveWeights:
         self._require_current()
         return self._page.mark(version_id, step)
 
+    @property
+    def steering_shape(self) -> tuple[int, int]:
+        """Layers and width of the steering buffer."""
+        layers, width = self.manifest.steering.shape
+        return layers, width
+
+    @property
+    def steers(self) -> bool:
+        """Whether anything is added to the residual stream now."""
+        return self._page.steers
+
+    def steering(self) -> Tensor:
+        """A copy of what is added to the residual stream after each layer: bfloat16 [layers, width]."""
+        manifest, arena = self._parts[0]
+        return arena.tensor(manifest.steering).view(manifest.steering.shape).clone()
+
+    def steer(self, rows: Tensor | None) -> None:
+        """Add `rows` [layers, width] to the residual stream from now on; None: nothing, bit for bit.
+
+        It is no write of weights, and needs no `publishing`; who wants cached prefixes of before left alone
+        marks a version afterwards. Raises GuardRefused without the lock, ConfigError for another shape or
+        values that are not finite.
+        """
+        if self._lock is None:
+            raise GuardRefused(f"{self.folder}: attached to read only; attach with exclusive=True to steer")
+        self._require_current()
+        if rows is not None:
+            _require_rows(rows, self.steering_shape)
+        for manifest, arena in self._parts:
+            buffer = arena.tensor(manifest.steering).view(manifest.steering.shape)
+            if rows is None:
+                silence(buffer)
+            else:
+                buffer.copy_(torch.where(rows == 0, -0.0, rows))
+        self._tensors.settle()
+        for page in self._pages:
+            page.say_steers(rows is not None)
+
     def position(self) -> Position:
         """(version, step, epoch) that the bytes were last marked with."""
         return self._page.position()
@@ -190,6 +229,13 @@ def _require_sound(folder: Path, manifest: Manifest) -> None:
         raise Unreachable(f"{folder}: the server that owned it (pid {manifest.pid}) is gone; start it again")
     if manifest.lost or manifest.unmapped:
         raise UnsupportedModel(f"{folder}: {(manifest.lost + manifest.unmapped)[0]} is not live")
+
+
+def _require_rows(rows: Tensor, shape: tuple[int, int]) -> None:
+    if tuple(rows.shape) != shape:
+        raise ConfigError(f"steering: {tuple(rows.shape)} given, the server has {shape} (layers, width)")
+    if not bool(torch.isfinite(rows).all()):
+        raise ConfigError("steering: a value is not a finite number; nothing was written")
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 Words: 0 magic, 1 format, 2 generation, 3 epoch, 4 floor (the epoch of the last write that was no further
 step of a version); from 16 and from 64 two slots (step, length of the version id, its bytes); from 128 the
 words of `learner.live.load`. The epoch is the commit: slot `epoch % 2` is the valid one, so a writer killed
-half-way leaves the old position.
+half-way leaves the old position. Word 8 is 1 while the steering buffer holds anything.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from learner.live.manifest import FORMAT, data_name
 from policies.errors import ConfigError, Unreachable
 
 PAGE = 4096
+STEERS = 8
+"""The word that says whether the steering buffer holds anything."""
 _MAGIC = int.from_bytes(b"HEEDLOOP", "little")
 _SLOTS = (16, 64)
 _ID_WORDS = 32
@@ -90,6 +92,15 @@ class ControlPage:
         padded = memoryview(text.ljust(8 * _ID_WORDS, b"\0")).cast("q")
         self._words[slot + 2 : slot + 2 + _ID_WORDS] = padded
         self._words[slot], self._words[slot + 1] = step, len(text)
+
+    @property
+    def steers(self) -> bool:
+        """Whether the steering buffer holds anything."""
+        return bool(self._words[STEERS])
+
+    def say_steers(self, steers: bool) -> None:
+        """Say whether the steering buffer holds anything."""
+        self._words[STEERS] = int(steers)
 
     def close(self) -> None:
         """Let go of the mapping."""

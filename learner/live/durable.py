@@ -1,80 +1,94 @@
-"""The durable version that a server starts with: `live.json` in the versions folder names it, a safetensors
-file holds the tensors that differ from the checkpoint."""
+"""The durable version that a server starts with: `live.json` in the versions folder names it.
+
+Where its file is damaged, the nearest sound ancestor is taken in its place, the base model if there is none.
+That is never silent: the log says so, the control page says which version the bytes are, and so does every
+answer; the learner finds that it is not the one in force and tells the store.
+"""
 
 from __future__ import annotations
 
-import hashlib
+import logging
 from pathlib import Path
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError, safe_open
 
 from learner.live.tensors import LiveTensors
-from policies.errors import ConfigError
+from learner.versioning.delta_file import DeltaFile
+from learner.versioning.files import Damaged, require_sound
+from policies.errors import ConfigError, GuardRefused
 
 BASE = "base"
+POINTER = "live.json"
+
+logger = logging.getLogger("vllm.heedloop")
 
 
 class Durable(BaseModel):
-    """`live.json`: `file` holds version `version` after `step` steps on the model of `model_hash`; null: the
-    base.
-    """
+    """A version: `file` holds how the weights after `step` steps differ from the base; null: not at all."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
 
     version: str = Field(BASE, min_length=1, max_length=256)
     step: int = Field(0, ge=0)
     file: str | None = None
-    model_hash: str | None = None
     sha256: str | None = None
 
 
-def read_durable(folder: Path | None) -> Durable:
-    """The version that `<folder>/live.json` names; the base when there is none. Raises ConfigError when it
-    is damaged.
-    """
-    path = None if folder is None else folder / "live.json"
-    if path is None or not path.exists():
-        return Durable()
+class Pointer(Durable):
+    """`live.json`: the version in force, on the model of `model_hash`, and its ancestors, nearest first."""
+
+    model_hash: str | None = None
+    ancestors: tuple[Durable, ...] = ()
+
+
+def read_durable(folder: Path) -> Pointer:
+    """The version that `<folder>/live.json` names; the base when there is none, or none that can be read."""
+    path = folder / POINTER
     try:
-        return Durable.model_validate_json(path.read_text())
-    except (ValidationError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"{path}: damaged; restore it, or remove it to start from the base model"
-        ) from error
+        return Pointer.model_validate_json(path.read_text())
+    except FileNotFoundError:
+        return Pointer()
+    except (OSError, ValidationError, UnicodeDecodeError) as error:
+        why = type(error).__name__
+        logger.error("live weights: %s is damaged (%s); serving the base till the learner comes", path, why)
+        return Pointer()
 
 
-def apply_durable(folder: Path, durable: Durable, model_hash: str, live: LiveTensors) -> None:
-    """Write the version's tensors into the arena; all are checked before the first is written.
+def apply_durable(folder: Path, pointer: Pointer, model_hash: str, live: LiveTensors) -> Durable:
+    """Write a version's tensors into an arena that holds the base model's; return the version.
 
-    Raises ConfigError when the file is missing or damaged or belongs to another model.
+    It is the one in force, or its nearest ancestor whose file is whole: that is known before the first byte
+    is written. Raises ConfigError when it belongs to another model.
     """
-    if durable.model_hash is not None and durable.model_hash != model_hash:
+    if pointer.model_hash is not None and pointer.model_hash != model_hash:
         raise ConfigError(
-            f"{folder / 'live.json'}: version {durable.version} belongs to another model; serve that "
+            f"{folder / POINTER}: version {pointer.version} belongs to another model; serve that "
             "one, or use another HEEDLOOP_HOME"
         )
-    if durable.file is not None:
-        for name, tensor in _load(folder / durable.file, durable, live).items():
-            live.write(name, tensor)
+    for durable in (pointer, *pointer.ancestors):
+        try:
+            if durable.file is not None:
+                _write(folder / durable.file, durable, model_hash, live)
+        except Damaged as error:
+            logger.error("live weights: version %s cannot be applied: %s", durable.version, error)
+            continue
+        return durable
+    logger.error("live weights: no version can be read; serving the base model")
+    return Durable()
 
 
-def _load(path: Path, durable: Durable, live: LiveTensors) -> dict[str, torch.Tensor]:
-    way_out = "restore the file, or name an older version in live.json"
+def _write(path: Path, durable: Durable, model_hash: str, live: LiveTensors) -> None:
+    require_sound(path, durable.sha256)
     try:
-        if durable.sha256 is not None and _sha256(path) != durable.sha256:
-            raise ConfigError(f"{path}: damaged, its sha256 is not the one of live.json; {way_out}")
-        with safe_open(path, "pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except (OSError, SafetensorError) as error:
-        raise ConfigError(f"{path}: version {durable.version} cannot be read ({error}); {way_out}") from error
-    for name, tensor in tensors.items():
-        if name not in live.names or tuple(tensor.shape) != live.shape(name):
-            raise ConfigError(f"{path}: {name} {tuple(tensor.shape)} is not in the served model; {way_out}")
-    return tensors
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        with DeltaFile(path, model_hash) as deltas:
+            for name, shape in deltas.shapes.items():
+                if name not in live.names or shape != live.shape(name):
+                    raise ConfigError(
+                        f"{path}: {name} {shape} is not in the served model: name another in {POINTER}"
+                    )
+            for name in deltas.shapes:
+                live.write(name, deltas.value(name, live.read(name)))
+    except GuardRefused as error:
+        if isinstance(error, Damaged):
+            raise
+        raise ConfigError(f"{path}: {error}") from error

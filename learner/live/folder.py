@@ -12,6 +12,7 @@ import os
 import time
 from pathlib import Path
 
+from learner.live.leftovers import drop_segments
 from learner.live.privacy import require_private
 from policies.errors import ConfigError, GuardRefused
 
@@ -35,6 +36,7 @@ def claim(folder: Path) -> int:
     if lock is None:
         raise GuardRefused(f"{folder}: another server, which is alive, has this arena; give each its own")
     clear(folder)
+    drop_segments()
     if folder.name.startswith(PREFIX):
         for sibling in folder.parent.glob(f"{PREFIX}*"):
             if sibling != folder and (sibling / LOCK).exists() and sibling.stat().st_uid == os.getuid():
@@ -56,6 +58,7 @@ def discard(folder: Path, patience: float = 0.0) -> None:
             if not any(folder.iterdir()):  # a file that is not ours stays
                 folder.rmdir()
             os.close(lock)
+            drop_segments()
             return
         if time.monotonic() >= deadline:
             return

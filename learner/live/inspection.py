@@ -53,6 +53,7 @@ def inspect(live: LiveWeights, checkpoint: Path, ask: Ask, reference: Reference)
     yield _logits(before, reference)
     yield _seen(live, kept, ask, reference.prompt, before)
     yield from _written(live, kept, ask, reference.prompt, before)
+    yield _steered(live, ask, reference.prompt, before)
 
 
 def _map(live: LiveWeights, checkpoint: Path, reference: Reference) -> Check:
@@ -126,6 +127,23 @@ def _written(
     detail = "every byte is as before" if restored else "bytes differ"
     detail += ", and so are the answers" if same else ", and the answers differ"
     yield _check("restore", restored and same, detail, "restart the server")
+
+
+def _steered(live: LiveWeights, ask: Ask, prompt: Sequence[int], before: Rows) -> Check:
+    """A vector after any layer changes the answers; none gives them back, bit for bit."""
+    noise = torch.Generator().manual_seed(0)
+    layers, width = live.steering_shape
+    deaf = []
+    for layer in range(layers):
+        rows = torch.zeros(layers, width)
+        rows[layer] = torch.randn(width, generator=noise)
+        live.steer(rows)
+        deaf += [layer] if ask(prompt) == before else []
+    live.steer(None)
+    same = ask(prompt) == before
+    detail = f"a vector after each of {layers - len(deaf)} of {layers} layers changes the answers, none "
+    detail += "leaves them as they were, bit for bit" if same else "does not give them back"
+    return _check("steering", layers > 0 and not deaf and same, detail, "leave `steer` alone on this server")
 
 
 def _other(value: Tensor) -> Tensor:

@@ -26,13 +26,14 @@ from vllm.model_executor.model_loader.default_loader import DefaultModelLoader
 from learner.base_model import checkpoint_folder, model_hash
 from learner.live.arena import Arena, place
 from learner.live.control import PAGE, ControlPage
-from learner.live.durable import apply_durable, read_durable
+from learner.live.durable import Durable, apply_durable, read_durable
 from learner.live.folder import default_arena
 from learner.live.lifetime import die_with_parent
 from learner.live.manifest import Checkpoint, Manifest, TensorEntry, process_started
 from learner.live.names import text_name
 from learner.live.placement import Home, Loaded, move, padding, plan, refuse_outside, settle_in
 from learner.live.ranks import Life
+from learner.live.steering import decoder_layers, steer
 from learner.live.support import refuse_engine
 from learner.live.tensors import LiveTensors
 from learner.live.trace import LoadTrace, covered, joined
@@ -158,10 +159,13 @@ def _publish(
         tensors=rooms.entries,
     )
     _refuse_incomplete(manifest)
-    durable = read_durable(loader.versions)
+    durable = Durable()
     if loader.versions is not None:
-        apply_durable(loader.versions, durable, manifest.model_hash, LiveTensors([(manifest, arena)]))
+        pointer, tensors = read_durable(loader.versions), LiveTensors([(manifest, arena)])
+        durable = apply_durable(loader.versions, pointer, manifest.model_hash, tensors)
     ControlPage(memoryview(arena.map)).format(manifest.generation, durable.version, durable.step)
+    buffer = arena.tensor(manifest.steering).view(manifest.steering.shape)
+    steer(model, buffer, memoryview(arena.map))
     life.announce(manifest)
     loader._trace.sources.clear()
     return manifest
@@ -192,9 +196,9 @@ def _manifest(loader: LiveLoader, real: dict[str, int], **fields: Any) -> Manife
 
 
 def _steering(model: nn.Module, model_config: ModelConfig) -> TensorEntry:
-    """The reserved buffer (layers, hidden): zeros, added to nothing yet."""
-    layers = {n for n, _ in model.named_modules() if n.rpartition(".")[2].isdigit() and ".layers." in f".{n}"}
-    return TensorEntry(offset=0, shape=(len(layers), model_config.get_hidden_size()), dtype="bfloat16")
+    """The steering buffer (layers, hidden); of a layer that another rank has, the row stays unused."""
+    layers = max(decoder_layers(model), default=-1) + 1
+    return TensorEntry(offset=0, shape=(layers, model_config.get_hidden_size()), dtype="bfloat16")
 
 
 def _refuse_incomplete(manifest: Manifest) -> None:

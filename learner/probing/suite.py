@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from learner.probing import scores
+from learner.probing.health import health
 from learner.probing.material import ProbeMaterial
 from policies.example import Example
 
 FOLLOW_ITEMS = 8
+CHOICES = 8
+HEALTH_ITEMS = 4
+HARM_ITEMS = 8
+HEALTH = frozenset({"repetition", "length", "entropy"})
+PROBES = HEALTH | {"nll", "facts", "choice", "kl", "leak", "follow", "own"}
 
 
 @dataclass(frozen=True)
@@ -39,43 +46,103 @@ class ProbeSuite:
         self._model = model
         self._tokenizer = tokenizer
         self._full = material
-        self._quick = material.quick()
         self._follows = follows
         self._max_tokens = max_tokens
         self._base = base
-        self._answers = scores.base_answers(base, tokenizer, self._quick.prompts, scores.KL_TOKENS)
+        made = scores.base_answers(base, tokenizer, material.prompts, scores.KL_TOKENS)
+        self._answers = {answer.item: answer for answer in made}
         self._answers_under: dict[str, list[scores.BaseAnswer]] = {}
 
-    def run(self, learned: Sequence[Example], systems: Sequence[str] = (), *, full: bool = False) -> ProbeRun:
-        """Score the weights as they are now.
+    def run(
+        self,
+        learned: Sequence[Example],
+        systems: Sequence[str] = (),
+        *,
+        part: ProbeMaterial | None = None,
+        batch_size: int = 32,
+        only: Collection[str] = PROBES,
+    ) -> ProbeRun:
+        """Score the weights as they are now: all items or a `part` of them, all probes or `only` some.
 
         `learned` are the examples whose directions must still hold; `systems` the agent's own system turns,
-        without what was learned: nothing of it may show there. The worst of them counts.
+        without what was learned: nothing of it may show there. The worst of them counts. Another `batch_size`
+        changes nothing but the rounding.
         """
         began = time.monotonic()
-        material = self._full if full else self._quick
-        found = {
-            "nll": scores.text_nll(self._model, self._tokenizer, material.texts),
-            "facts": scores.fact_matches(self._model, self._tokenizer, material.facts),
-            "kl": scores.kl_to_base(self._model, self._answers),
-        }
-        if systems:
-            under = [scores.kl_to_base(self._model, self._under(system)) for system in systems]
+        material = self._full if part is None else part
+        found = self._general(material, batch_size, only)
+        if systems and material.prompts and "leak" in only:
+            under = [
+                scores.kl_to_base(self._model, self.under(system, material.prompts)) for system in systems
+            ]
             found["leak"] = max(under, key=lambda items: sum(items.values()) / len(items))
-        if learned:
+        if learned and "follow" in only:
             chosen = spread_over_directions(learned, FOLLOW_ITEMS)
             found["follow"] = scores.follow(
-                self._model, self._tokenizer, chosen, self._follows, self._max_tokens
+                self._model, self._tokenizer, chosen, self._follows, self._max_tokens, batch_size
             )
         return ProbeRun(found, time.monotonic() - began)
 
-    def _under(self, system: str) -> list[scores.BaseAnswer]:
-        """Return the base's answers under a system turn, made at its first use."""
+    def _general(
+        self, material: ProbeMaterial, batch_size: int, only: Collection[str]
+    ) -> dict[str, dict[str, float]]:
+        """Score what needs nothing but the material."""
+        model, tokenizer = self._model, self._tokenizer
+        answers = [self._answers[prompt] for prompt in material.prompts]
+        found: dict[str, dict[str, float]] = {}
+        if material.texts and "nll" in only:
+            found["nll"] = scores.text_nll(model, tokenizer, material.texts)
+        if material.facts and "facts" in only:
+            found["facts"] = scores.fact_matches(model, tokenizer, material.facts, 2 * batch_size)
+        if material.facts and "choice" in only:
+            found["choice"] = scores.choices(model, tokenizer, material.facts[:CHOICES], self._full.facts)
+        if answers and "kl" in only:
+            found["kl"] = scores.kl_to_base(model, answers)
+        if answers and HEALTH.intersection(only):
+            now = scores.answers_now(model, tokenizer, answers[:HEALTH_ITEMS], batch_size)
+            found |= health(now, {answer.item: answer.answer for answer in answers})
+        if material.own and "own" in only:
+            found["own"] = scores.own_passes(model, tokenizer, material.own, self._max_tokens, batch_size)
+        return found
+
+    @property
+    def own(self) -> set[str]:
+        """Return the names of the user's probes."""
+        return {probe.name for probe in self._full.own}
+
+    def own_of_base(self) -> dict[str, float]:
+        """Return what the base model scores on the user's probes."""
+        return scores.own_passes(self._base, self._tokenizer, self._full.own, self._max_tokens, 32)
+
+    def drawn(self, number: int) -> ProbeMaterial:
+        """Return the items of check `number`."""
+        return self._full.drawn(number)
+
+    def rest(self, part: ProbeMaterial) -> ProbeMaterial:
+        """Return all items but those of `part`."""
+        return self._full.without(part)
+
+    def harm(self, probe: str, systems: Sequence[str]) -> torch.Tensor:
+        """Return a loss that is large where `probe` is bad, with a gradient: with it, causes are looked for.
+
+        Where a probe has none of its own, it is the distance from the base on plain prompts.
+        """
+        if probe == "nll":
+            return scores.text_loss(self._model, self._tokenizer, self._full.texts[:HARM_ITEMS])
+        prompts = self._full.prompts[:HARM_ITEMS]
+        if probe == "leak" and systems:
+            under = [scores.kl_losses(self._model, self.under(system, prompts)).mean() for system in systems]
+            return torch.stack(under).max()
+        return scores.kl_losses(self._model, [self._answers[prompt] for prompt in prompts]).mean()
+
+    def under(self, system: str, prompts: Sequence[str]) -> list[scores.BaseAnswer]:
+        """Return the base's answers to some prompts under a system turn, all made at its first use."""
         if system not in self._answers_under:
             self._answers_under[system] = scores.base_answers(
-                self._base, self._tokenizer, self._quick.prompts, scores.LEAK_TOKENS, system
+                self._base, self._tokenizer, self._full.prompts, scores.LEAK_TOKENS, system
             )
-        return self._answers_under[system]
+        made = dict(zip(self._full.prompts, self._answers_under[system], strict=True))
+        return [made[prompt] for prompt in prompts]
 
 
 def spread_over_directions(examples: Sequence[Example], count: int) -> list[Example]:

@@ -15,6 +15,7 @@ import torch
 from learner.live.arena import Arena, place
 from learner.live.control import PAGE, ControlPage
 from learner.live.manifest import Checkpoint, Manifest, Run, TensorEntry, process_started, write_manifest
+from learner.live.steering import silence
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,9 @@ def arena_of(tmp_path: Path) -> Callable[..., Manifest]:
             )
             for name, shape in shapes.items()
         }
-        tensors, nbytes = place(entries, dict.fromkeys(entries, 96 * 64 * 2), PAGE)
+        tensors, used = place(entries, dict.fromkeys(entries, 96 * 64 * 2), PAGE)
+        steering = TensorEntry(offset=0, shape=(2, 64), dtype="bfloat16")
+        reserved, nbytes = place({"": steering}, {"": 2 * 64 * 2}, used)
         runs = {
             "head.weight": Run(tensor="head", source=0, start=0, count=70 * 64),  # 26 rows of padding
             "q.weight": Run(tensor="qk", source=0, start=0, count=24 * 64),  # ends inside a block of 32 rows
@@ -83,7 +86,7 @@ def arena_of(tmp_path: Path) -> Callable[..., Manifest]:
                 "nbytes": nbytes,
                 "prefix_caching": False,
                 "control": TensorEntry(offset=0, shape=(512,), dtype="int64"),
-                "steering": TensorEntry(offset=PAGE, shape=(0, 64), dtype="bfloat16"),
+                "steering": reserved[""],
                 "tensors": tensors,
                 "hf": {name: (run,) for name, run in runs.items()},
                 "checkpoint": {
@@ -94,6 +97,7 @@ def arena_of(tmp_path: Path) -> Callable[..., Manifest]:
         )
         arena = Arena.create(folder, nbytes)
         arena.bytes.zero_()
+        silence(arena.tensor(manifest.steering))
         ControlPage(memoryview(arena.map)).format(manifest.generation, "base", 0)
         write_manifest(folder, manifest)
         return manifest

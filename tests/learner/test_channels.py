@@ -3,7 +3,15 @@
 import pytest
 import torch
 
-from learner.channels import Step, adam_ratio, adam_ratio_in_torch, add_with_remainder, squares
+from learner.channels import (
+    Step,
+    adam_ratio,
+    adam_ratio_in_torch,
+    add_with_remainder,
+    limited,
+    limited_in_torch,
+    squares,
+)
 from learner.rounding import apply_with_remainder_in_torch
 
 SHAPES = [(70, 33), (33, 70), (1, 40), (40, 1)]
@@ -63,3 +71,18 @@ def test_step_with_factors_is_added_bit_for_bit_as_a_dense_one(
         assert changed == apply_with_remainder_in_torch(other, left_other, dense)
         assert torch.equal(one, other)
         assert torch.equal(left, left_other)
+
+
+@pytest.mark.parametrize("channels", [70, 1])
+@pytest.mark.parametrize("before", [0.0, 1e-4, 0.5, 1e4])
+def test_limited_factors_and_the_norm_that_is_kept(channels: int, before: float) -> None:
+    found_norm, expected_norm = torch.tensor(before), torch.tensor(before)
+    arguments = (1.01, 1e-3, 0.25)
+    ratio = noise(channels).abs()
+    ratio = ratio if channels > 1 else ratio.squeeze()
+    sums = noise(70, seed=1).square()
+    found = limited(sums, ratio, found_norm, *arguments)
+    torch.testing.assert_close(found, limited_in_torch(sums, ratio, expected_norm, *arguments))
+    torch.testing.assert_close(found_norm, expected_norm)
+    bound = 1.01 * before
+    assert (found_norm.item() == pytest.approx(bound)) == (before == 0.5)

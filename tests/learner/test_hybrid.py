@@ -15,7 +15,7 @@ from learner.lineage import Lineage
 from learner.live.client import LiveWeights
 from learner.model import load_model
 from learner.trainer import Trainer
-from policies.config import TrainingConfig
+from policies.config import GuardConfig, TrainingConfig
 from policies.errors import GuardRefused
 from policies.example import Example
 from store.database import open_store
@@ -76,4 +76,4 @@ def test_a_server_that_holds_another_stores_version_is_refused(
     with live.publishing("01TINYVERSION", 7):
         pass
     with pytest.raises(GuardRefused, match="of another store"):
-        Lineage(open_store(tmp_path / "home"), archive, live, trainer, 2).settle()
+        Lineage(open_store(tmp_path / "home"), archive, live, trainer, GuardConfig()).settle()

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from learner.model import load_model
-from learner.objective import batch_losses, kl_to_base, log_probs, row_loss
+from learner.objectives import Scored, Want, batch_losses, kl_to_base, log_probs, objective_of
+from learner.objectives.preference import rejected
 from learner.tokens import Row
 from policies.config import TrainingConfig
 
@@ -21,6 +22,11 @@ BASE = F.log_softmax(torch.randn(3, 11, generator=torch.Generator().manual_seed(
 def row(kind, first=1, weight=1.0) -> Row:
     against = None if first is None else 9
     return Row("e", kind, (1,), (2,), (4, 5, 6), (False, True, False), first, against, weight)
+
+
+def row_loss(logits, given, reference, config):
+    objective = objective_of(config)
+    return objective.loss([Scored(given, logits, reference)])
 
 
 def margin() -> float:
@@ -71,7 +77,90 @@ def test_batch_gives_each_row_its_own_logits(tiny_qwen35_path):
     vocabulary = model.config.vocab_size
     assert [tuple(r.shape) for r in references] == [(3, vocabulary), (2, vocabulary), (3, vocabulary)]
     with torch.no_grad():
-        together = batch_losses(model, rows, references, CONFIG)
-        alone = [batch_losses(model, [r], [ref], CONFIG) for r, ref in zip(rows, references, strict=True)]
+        objective, of = objective_of(CONFIG), dict(zip(rows, references, strict=True))
+        together = batch_losses(model, objective, rows, of.get)
+        alone = [batch_losses(model, objective, [r], of.get) for r in rows]
     torch.testing.assert_close(together, torch.cat(alone), rtol=1e-3, atol=1e-3)
     assert together[1].abs() < 0.01
+
+
+PAIR = Row("e", "correction", (1,), (2,), (4, 5, 6), (False, True, False), 1, 9, weight=2.0, other=(4, 9, 6))
+OTHER = torch.randn(3, 11, generator=torch.Generator().manual_seed(2))
+
+
+def scored(given, logits, reference=None):
+    return Scored(given, logits, reference)
+
+
+def label_log_probs(logits, labels):
+    return F.log_softmax(logits, -1)[range(len(labels)), list(labels)]
+
+
+def test_rejected_is_the_same_row_with_the_answers_swapped():
+    swapped = rejected(PAIR)
+    assert (swapped.answer, swapped.other) == (PAIR.other, PAIR.answer)
+    assert (swapped.context, swapped.lead) == (PAIR.context, PAIR.lead)
+    assert (swapped.first, swapped.against) == (1, 5)
+
+
+def test_preference_is_dpo_with_a_share_of_likelihood():
+    config = TrainingConfig(objective="preference", preference_beta=0.3, preference_likelihood=0.25)
+    objective = objective_of(config)
+    chosen, other = label_log_probs(LOGITS, PAIR.answer), label_log_probs(OTHER, PAIR.other)
+    before = [torch.tensor([-1.0, -2.0, -3.0]), torch.tensor([-0.5, -1.0, -1.5])]
+    gained = (chosen - before[0]).sum() - (other - before[1]).sum()
+    expected = 2.0 * (math.log1p(math.exp(-0.3 * gained.item())) - 0.25 * chosen.mean().item())
+    pair = [
+        scored(part, *rest)
+        for part, rest in zip(objective.parts(PAIR), [(LOGITS, before[0]), (OTHER, before[1])], strict=True)
+    ]
+    assert objective.loss(pair).item() == pytest.approx(expected, rel=1e-5)
+    assert objective.want(PAIR) == Want(PAIR, whole=False)
+
+
+def test_preference_may_refer_to_the_version_in_force():
+    objective = objective_of(TrainingConfig(objective="preference", reference="version"))
+    assert objective.want(PAIR) == Want(PAIR, whole=False, own=True)
+    assert objective.want(row("twin")) == Want(row("twin"))
+
+
+def test_unpaired_counts_from_the_kl_and_needs_only_one_answer():
+    config = TrainingConfig(objective="unpaired", preference_beta=0.3)
+    objective = objective_of(config)
+    now = F.log_softmax(LOGITS, -1)
+    point = (now.exp() * (now - BASE)).sum().item()
+    gained = (now - BASE)[range(3), [4, 5, 6]].sum().item()
+    one = Row("e", "correction", (1,), (2,), (4, 5, 6), (False,) * 3)
+    right, wrong = (
+        objective.loss([scored(Row(**{**one.__dict__, "unwanted": bad}), LOGITS, BASE)]).item()
+        for bad in (False, True)
+    )
+    assert right == pytest.approx(1 - 1 / (1 + math.exp(-0.3 * (gained - point))), rel=1e-4)
+    assert right + wrong == pytest.approx(1.0, abs=1e-5)
+
+
+def test_unpaired_at_the_base_has_a_gradient_towards_the_chosen_and_away_from_the_rejected():
+    objective = objective_of(TrainingConfig(objective="unpaired"))
+    logits = [LOGITS.clone().requires_grad_(True) for _ in range(2)]
+    base = F.log_softmax(LOGITS, -1)
+    parts = objective.parts(PAIR)
+    objective.loss([scored(p, lg, base) for p, lg in zip(parts, logits, strict=True)]).backward()
+    assert logits[0].grad[1, 5] < 0 < logits[1].grad[1, 9]
+
+
+def test_distillation_is_zero_at_its_teacher_and_asks_the_model_with_the_hint():
+    objective = objective_of(TrainingConfig(objective="distillation"))
+    given = Row("e", "correction", (1,), (2,), (4, 5, 6), (False,) * 3, hint=(7, 8, 1))
+    want = objective.want(given)
+    assert want is not None
+    assert (want.own, want.whole, want.row.context, want.row.answer) == (True, True, (7, 8, 1), given.answer)
+    assert objective.loss([scored(given, LOGITS, F.log_softmax(LOGITS, -1))]).abs() < 1e-5
+    kl = F.kl_div(BASE, F.log_softmax(LOGITS, -1), reduction="batchmean", log_target=True).item()
+    assert objective.loss([scored(given, LOGITS, BASE)]).item() == pytest.approx(kl, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["preference", "unpaired", "distillation"])
+def test_a_reference_that_is_missing_is_said(name):
+    objective = objective_of(TrainingConfig(objective=name))
+    with pytest.raises(ValueError, match="example e"):
+        objective.loss([scored(part, LOGITS) for part in objective.parts(PAIR)])

@@ -45,10 +45,14 @@ def test_the_base_has_no_distance_to_itself_and_passes(
 ) -> None:
     suite, _ = models
     run = suite.run([example("e", "Answer in ALL CAPS.")])
-    assert set(run.scores) == {"nll", "facts", "kl", "follow"}
+    general = {"nll", "facts", "choice", "kl", "repetition", "length", "entropy"}
+    assert set(run.scores) == {*general, "follow"}
+    assert set(run.scores["length"].values()) == {0.0}
+    assert max(run.scores["entropy"].values()) < 0.05
+    assert sum(run.scores["choice"].values()) >= 5  # of 8, by chance 2
     assert max(abs(value) for value in run.scores["kl"].values()) < 0.02
     assert run.scores["follow"] == {"e": 0.0}
-    assert not judge(run.scores, run.scores, run.scores, GuardConfig()).breach
+    assert not judge(run.scores, run.scores, run.scores, GuardConfig()).suspect
 
 
 def test_damaged_weights_are_a_breach_by_every_general_probe(
@@ -64,8 +68,9 @@ def test_damaged_weights_are_a_breach_by_every_general_probe(
         after = suite.run([])
         for name, parameter in parameters.items():
             parameter.copy_(kept[name])
-    reasons = judge(after.scores, before.scores, {}, GuardConfig()).reasons
-    assert {reason.split()[0] for reason in reasons} >= {"nll", "kl"}
+    judged = judge(after.scores, before.scores, {}, GuardConfig())
+    assert "nll" in judged.broken
+    assert all(judged.detectors[name].evidence > 100 for name in ("nll", "facts", "kl"))  # on few items
     assert suite.run([]).scores["nll"] == before.scores["nll"]
 
 

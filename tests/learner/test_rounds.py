@@ -66,7 +66,7 @@ def bench(
     before, position = live.fingerprint(), live.position()
     store = open_store(tmp_path / "home")
     archive = Archive(tmp_path / "versions", server.model_dir, model_hash(server.model_dir))  # type: ignore[attr-defined]
-    lineage = Lineage(store, archive, live, trainer, CONFIG.guard.keep_versions)
+    lineage = Lineage(store, archive, live, trainer, CONFIG.guard)
     rounds = Rounds(store, CONFIG, live, trainer, suite, lineage)
     lineage.settle()
     base = lineage.version
@@ -206,7 +206,7 @@ def test_old_version_files_are_retired_but_never_the_one_in_force(bench: Bench) 
         correct(bench.store, f"e{index}")
         bench.rounds.run(lambda: False)
     kept = [version for version in versions.every(bench.store) if version.state == "good" and version.file]
-    files = {path.name for path in bench.lineage._archive.folder.glob("*.safetensors")}
+    files = {path.name for path in bench.lineage._archive.folder.glob("*.version")}
     assert {version.file for version in kept} == files
     assert bench.lineage.version.file in files
     assert len(files) == CONFIG.guard.keep_versions

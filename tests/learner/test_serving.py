@@ -102,14 +102,18 @@ def test_waiting_ends_with_the_server_or_the_time(not_ready: str) -> None:
         wait_until_ready(not_ready, 1e6, lambda: time.monotonic() < deadline - 59.5)
 
 
-def test_a_damaged_version_keeps_the_server_from_starting(
+def test_a_damaged_version_is_not_served_but_said_and_its_parent_is(
     tiny_qwen35_path: Path, tmp_path: Path, serve: Any
 ) -> None:
-    (tmp_path / "versions").mkdir()
-    (tmp_path / "versions" / "v.safetensors").write_bytes(b"damaged")
-    (tmp_path / "versions" / "live.json").write_text('{"version": "01V", "step": 5, "file": "v.safetensors"}')
-    with (
-        pytest.raises(Unreachable, match="version 01V cannot be read"),
-        serve(tiny_qwen35_path, tmp_path, tmp_path / "versions"),
-    ):
-        pass
+    versions = tmp_path / "versions"
+    versions.mkdir()
+    (versions / "v.version").write_bytes(b"damaged")
+    parent = {"version": "01P", "step": 3, "file": None}
+    pointer = {"version": "01V", "step": 5, "file": "v.version", "sha256": "5a", "ancestors": [parent]}
+    (versions / "live.json").write_text(json.dumps(pointer))
+    with serve(tiny_qwen35_path, tmp_path, versions) as server:
+        live = LiveWeights.attach(server.arena, exclusive=False)
+        assert (live.position().version, live.position().step) == ("01P", 3)
+        live.close()
+        said = server.log.read_text()
+    assert "version 01V cannot be applied: version file v.version is damaged" in said

@@ -7,6 +7,7 @@ import torch
 
 from learner.generation import greedy
 from learner.model import load_model
+from learner.objectives import Want
 from learner.tokens import end_token, prompt_of
 from learner.trainer import Trainer, TrainerState
 from policies.config import TrainingConfig
@@ -294,7 +295,7 @@ def test_base_log_probabilities_are_kept_and_bounded(tiny_qwen35_path):
     trainer.warm(rows[:1])
     trainer.warm([trainer.rows_for(general("new", "What is a sea?"))[0]])
     assert len(trainer._references) == 2
-    assert rows[0] in trainer._references
+    assert Want(rows[0]) in trainer._references
 
 
 def test_examples_that_cannot_be_trained_on_are_named_and_the_others_prepared(tiny_qwen35_path):
@@ -321,3 +322,30 @@ def test_a_few_steps_teach_the_direction_and_keep_the_rest(base, smollm2_path):
     directed, plain = (tokenizer.decode(a.ids) for a in greedy(model, prompts, 4, {end_token(tokenizer)}))
     assert directed.startswith('{"say"')
     assert not plain.startswith("{")
+
+
+def decisions_of_one_conversation(tiny: Trainer) -> list:
+    """Two corrected turns of a conversation and an ordinary one between, as rows of one batch."""
+    talk = [*asked("What is snow?", f"{SYSTEM} {RULE} " + "Speak of nature. " * 10)]
+    first = correction("a", "", FACTS["What is snow?"]).model_copy(update={"context": tuple(talk)})
+    talk += [{"role": "assistant", "content": "Frozen water."}, {"role": "user", "content": "And ice?"}]
+    ordinary = general("o").model_copy(update={"context": tuple(talk)})
+    talk += [{"role": "assistant", "content": "That too."}, {"role": "user", "content": "And why sleep?"}]
+    second = correction("b", "", FACTS["Why do we sleep?"]).model_copy(update={"context": tuple(talk)})
+    examples = [e.model_copy(update={"twin_context": None}) for e in (first, ordinary, second)]
+    return [tiny.rows_for(example)[0] for example in examples]
+
+
+def test_rows_of_one_conversation_share_one_pass_with_the_losses_of_their_own(tiny_qwen35_path):
+    tiny = tiny_trainer(tiny_qwen35_path)
+    rows = decisions_of_one_conversation(tiny)
+    tiny.warm(rows)
+    seen: list[int] = []
+    hook = tiny.model.model.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append(kwargs["input_ids"].numel()), with_kwargs=True
+    )
+    together = tiny.backward(rows).row_losses
+    hook.remove()
+    decisions = sum(len(row.lead) + len(row.answer) - 1 for row in rows)
+    assert sum(seen) == max(len(row.context) for row in rows) + decisions
+    assert together == pytest.approx([tiny.backward([row]).loss for row in rows], rel=1e-4, abs=1e-5)

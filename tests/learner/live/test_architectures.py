@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from tiny_models import CONFIGS, build
 
 PLAIN = ("llama-tied-biased", "qwen2", "qwen3", "gemma3")
-CHECKS = {"map", "values", "logits", "seen", "write", "read back", "restore"}
+CHECKS = {"map", "values", "logits", "seen", "write", "read back", "restore", "steering"}
 
 
 def slow_unless_plain(name: str) -> Any:

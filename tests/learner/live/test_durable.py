@@ -1,21 +1,20 @@
-"""The version that a server starts with: whole, of this model, or refused before a byte is written."""
+"""The version that a server starts with: whole, of this model, or a sound ancestor, and never in silence."""
 
 from __future__ import annotations
 
-import hashlib
-import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from learner.live.arena import Arena
-from learner.live.durable import Durable, apply_durable, read_durable
+from learner.live.durable import Durable, Pointer, apply_durable, read_durable
 from learner.live.manifest import Manifest
 from learner.live.tensors import LiveTensors
+from learner.versioning.delta_file import write_deltas
 from policies.errors import ConfigError
 
 
@@ -25,53 +24,81 @@ def live(arena_of: Callable[..., Manifest], owner: Any, tmp_path: Path) -> LiveT
     return LiveTensors([(manifest, Arena.open(tmp_path / "arena", manifest))])
 
 
-def save(folder: Path, tensors: dict[str, torch.Tensor], **row: Any) -> Durable:
-    save_file(tensors, folder / "v.safetensors")
-    (folder / "live.json").write_text(
-        json.dumps({"version": "01V", "step": 5, "file": "v.safetensors"} | row)
-    )
+def save(folder: Path, version: str, tensors: dict[str, torch.Tensor]) -> Durable:
+    changes = ((name, value, torch.zeros_like(value)) for name, value in tensors.items())
+    stored = write_deltas(folder / f"{version}.version", changes, "h")
+    return Durable(version=version, step=5, file=stored.file, sha256=stored.sha256)
+
+
+def point(folder: Path, durable: Durable, *ancestors: Durable, model_hash: str = "h") -> Pointer:
+    pointer = Pointer(**durable.model_dump(), model_hash=model_hash, ancestors=ancestors)
+    (folder / "live.json").write_text(pointer.model_dump_json())
     return read_durable(folder)
 
 
 def test_changed_tensors_are_written(live: LiveTensors, tmp_path: Path) -> None:
     value = torch.randn(40, 64).bfloat16()
-    durable = save(tmp_path, {"k.weight": value}, model_hash="h")
-    apply_durable(tmp_path, durable, "h", live)
-    assert (durable.version, durable.step) == ("01V", 5)
+    pointer = point(tmp_path, save(tmp_path, "01V", {"k.weight": value, "norm.weight": torch.ones(64)}))
+    applied = apply_durable(tmp_path, pointer, "h", live)
+    assert (applied.version, applied.step) == ("01V", 5)
     assert torch.equal(live.read("k.weight"), value)
+    assert torch.equal(live.read("norm.weight"), torch.ones(64))
     assert not live.read("q.weight").any()
 
 
 def test_no_version_is_the_base(tmp_path: Path) -> None:
-    assert read_durable(tmp_path) == read_durable(None) == Durable(version="base", step=0)
+    assert read_durable(tmp_path) == Pointer()
+    assert (Pointer().version, Pointer().step) == ("base", 0)
 
 
 def test_a_version_without_a_file_changes_nothing(live: LiveTensors, tmp_path: Path) -> None:
     before = live.fingerprint()
-    apply_durable(tmp_path, Durable(version="01B", step=0), "h", live)
+    assert apply_durable(tmp_path, Pointer(version="01B", step=0), "h", live).version == "01B"
     assert live.fingerprint() == before
 
 
-def test_damage_is_refused_before_anything_is_written(live: LiveTensors, tmp_path: Path) -> None:
-    good = {"norm.weight": torch.ones(64), "k.weight": torch.ones(40, 64).bfloat16()}
-    before, file = live.fingerprint(), tmp_path / "v.safetensors"
-    durable = save(tmp_path, good)
-    whole = file.read_bytes()
-    sha = hashlib.sha256(whole).hexdigest()
-    file.write_bytes(whole[:-8])
-    with pytest.raises(ConfigError, match="cannot be read"):
-        apply_durable(tmp_path, durable, "h", live)
-    file.write_bytes(whole[:-8] + b"damaged!")
-    with pytest.raises(ConfigError, match="sha256"):
-        apply_durable(tmp_path, durable.model_copy(update={"sha256": sha}), "h", live)
-    file.unlink()
-    with pytest.raises(ConfigError, match="cannot be read"):
-        apply_durable(tmp_path, durable, "h", live)
-    with pytest.raises(ConfigError, match="not in the served model"):
-        apply_durable(tmp_path, save(tmp_path, good | {"q.weight": torch.ones(3)}), "h", live)
-    with pytest.raises(ConfigError, match="another model"):
-        apply_durable(tmp_path, save(tmp_path, good, model_hash="other"), "h", live)
+def test_a_damaged_version_is_named_and_its_nearest_sound_ancestor_applied(
+    live: LiveTensors, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    logging.getLogger("vllm.heedloop").propagate = True
+    logging.getLogger("vllm").propagate = True
+    newest, parent, first = (
+        save(tmp_path, name, {"norm.weight": torch.full((64,), value)})
+        for name, value in (("01C", 3.0), ("01B", 2.0), ("01A", 1.0))
+    )
+    pointer = point(tmp_path, newest, parent, first)
+    whole = (tmp_path / "01C.version").read_bytes()
+    (tmp_path / "01C.version").write_bytes(whole[:-8] + b"damaged!")
+    (tmp_path / "01B.version").unlink()
+    assert apply_durable(tmp_path, pointer, "h", live) == first
+    assert torch.equal(live.read("norm.weight"), torch.ones(64))
+    assert "version 01C cannot be applied: version file 01C.version is damaged" in caplog.text
+    assert "version 01B cannot be applied: version file 01B.version cannot be read" in caplog.text
+    (tmp_path / "01A.version").write_bytes(b"")
+    assert apply_durable(tmp_path, pointer, "h", live) == Durable(version="base", step=0)
+    assert "serving the base model" in caplog.text
+
+
+def test_a_damaged_pointer_is_said_and_the_base_served(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    logging.getLogger("vllm.heedloop").propagate = True
+    logging.getLogger("vllm").propagate = True
     (tmp_path / "live.json").write_text('{"version": 3')
-    with pytest.raises(ConfigError, match="damaged"):
-        read_durable(tmp_path)
+    assert read_durable(tmp_path) == Pointer()
+    assert "live.json is damaged" in caplog.text
+
+
+def test_another_model_or_shape_is_refused_before_anything_is_written(
+    live: LiveTensors, tmp_path: Path
+) -> None:
+    before = live.fingerprint()
+    foreign = save(tmp_path, "01V", {"norm.weight": torch.ones(64), "q.weight": torch.ones(3)})
+    with pytest.raises(ConfigError, match="not in the served model"):
+        apply_durable(tmp_path, point(tmp_path, foreign), "h", live)
+    good = save(tmp_path, "01V", {"norm.weight": torch.ones(64)})
+    with pytest.raises(ConfigError, match="another model"):
+        apply_durable(tmp_path, point(tmp_path, good, model_hash="other"), "h", live)
+    with pytest.raises(ConfigError, match="another base model"):
+        apply_durable(tmp_path, point(tmp_path, good, model_hash="g"), "g", live)
     assert live.fingerprint() == before

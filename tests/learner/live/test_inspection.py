@@ -45,7 +45,9 @@ def server(live: LiveWeights, *, deaf_to: str = "", wrong: float = 0.0) -> Calla
 
     def ask(_: Sequence[int]) -> Rows:
         heard = sum(float(live.read(name).double().sum()) for name in live.names if name != deaf_to)
-        rows = reference({}).log_probs + torch.tensor([wrong, -wrong, heard * 1e-6, 0.0])
+        steered = float(live.steering().double().abs().sum()) if deaf_to != "steering" else 0.0
+        moved = torch.tensor([wrong, -wrong, heard * 1e-6, steered * 1e-3])
+        rows = reference({}).log_probs + moved
         return [dict(enumerate(row)) for row in rows.tolist()]
 
     return ask
@@ -91,3 +93,9 @@ def test_a_server_that_computes_otherwise_is_told(live: LiveWeights, checkpoint:
     found = checks(live, checkpoint, {}, wrong=-5.0)
     assert failed(found) == {"logits"}
     assert "same best token at 1 of 2" in found["logits"].detail
+
+
+def test_a_server_that_takes_no_steering_is_told(live: LiveWeights, checkpoint: Path) -> None:
+    found = checks(live, checkpoint, {}, deaf_to="steering")
+    assert failed(found) == {"steering"}
+    assert "each of 0 of 2 layers" in found["steering"].detail

@@ -16,7 +16,7 @@ from transformers import AutoTokenizer
 from learner.proof import reason
 
 RUN = Path(__file__).parents[3] / "run.py"
-NAMES = ["server", "map", "values", "logits", "seen", "write", "read back", "restore"]
+NAMES = ["server", "map", "values", "logits", "seen", "write", "read back", "restore", "steering"]
 
 
 def doctor(home: Path, model: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,109 @@
+"""Hidden states of the Hugging Face model: the residual stream after each layer, and recurrent states."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from learner.frozen import new_cache
+from learner.live.steering import decoder_layers
+from learner.probing.scores import text_nll
+from policies.errors import InputError
+
+LONGEST = 4096
+
+
+@torch.no_grad()
+def residuals(model: PreTrainedModel, ids: Sequence[int]) -> Tensor:
+    """Return the residual stream after each decoder layer at each token: fp32 [layers, tokens, width].
+
+    The last layer's is that before the final norm. Raises InputError for no tokens, or too many.
+    """
+    if not 0 < len(ids) <= LONGEST:
+        raise InputError(f"{len(ids)} tokens: hidden states are read of 1 to {LONGEST}")
+    layers = decoder_layers(model)
+    seen: dict[int, Tensor] = {}
+
+    def keeping(number: int) -> Any:
+        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            state = output[0] if isinstance(output, tuple) else output
+            seen[number] = state[0].float().cpu()
+
+        return hook
+
+    handles = [layer.register_forward_hook(keeping(number)) for number, layer in layers.items()]
+    try:
+        model.model(input_ids=torch.tensor([list(ids)], device=model.device), use_cache=False)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return torch.stack([seen[number] for number in sorted(seen)])
+
+
+@torch.no_grad()
+def recurrent_states(model: PreTrainedModel, ids: Sequence[int]) -> dict[int, dict[str, Tensor]]:
+    """Return, of each Gated DeltaNet layer, what it carries on after a prompt: `recurrent` and `conv`.
+
+    Empty for a model that has attention only.
+    """
+    cache = new_cache(model)
+    model.model(
+        input_ids=torch.tensor([list(ids)], device=model.device), past_key_values=cache, use_cache=True
+    )
+    found: dict[int, dict[str, Tensor]] = {}
+    for number, layer in enumerate(cache.layers):
+        states = {name: _first(getattr(layer, f"{name}_states", None)) for name in ("recurrent", "conv")}
+        kept = {name: state.float().cpu() for name, state in states.items() if state is not None}
+        if kept:
+            found[number] = kept
+    return found
+
+
+@contextmanager
+def steered(model: PreTrainedModel, rows: Tensor | None) -> Iterator[None]:
+    """Add `rows` [layers, width] to the residual stream for the time of the block, as the server does."""
+    if rows is None:
+        yield
+        return
+    layers = decoder_layers(model)
+    if tuple(rows.shape) != (max(layers) + 1, model.config.get_text_config().hidden_size):
+        raise InputError(f"steering: {tuple(rows.shape)} is not (layers, width) of this model")
+
+    def adding(row: Tensor) -> Any:
+        def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+            return (output[0] + row, *output[1:]) if isinstance(output, tuple) else output + row
+
+        return hook
+
+    own = rows.to(model.device, model.dtype)
+    handles = [
+        layer.register_forward_hook(adding(own[number]))
+        for number, layer in layers.items()
+        if rows[number].any()
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def nll_ratio(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], rows: Tensor
+) -> float:
+    """Return how many times the NLL of texts under steering is that without."""
+    before = sum(text_nll(model, tokenizer, texts).values())
+    with steered(model, rows):
+        return sum(text_nll(model, tokenizer, texts).values()) / before
+
+
+def _first(state: Any) -> Tensor | None:
+    """The state of the first sequence; newer transformers keep a dictionary of them."""
+    if isinstance(state, dict):
+        state = next(iter(state.values()), None)
+    return state[0] if isinstance(state, Tensor) else None

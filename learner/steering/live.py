@@ -1,0 +1,213 @@
+"""Steering on the live server: on, off, scale, and answers with and without, each change a version."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import structlog
+import torch
+from torch import Tensor
+
+from learner.arguments import Handler, number_of, text_of
+from learner.lineage import Lineage
+from learner.live.client import LiveWeights
+from learner.rounds import Rounds
+from learner.steering.extraction import random_rows
+from learner.steering.file import Steering
+from learner.vectors.expression import require_scale
+from policies.errors import GuardRefused, InputError
+from store import examples, steering
+from store.database import Store
+from store.steering import Slot
+from store.versions import Version
+
+log = structlog.get_logger()
+
+ANSWER_TOKENS, MOST_PROMPTS, TIMEOUT_S = 96, 64, 120.0
+SLOTS = 8
+
+
+class LiveSteering:
+    """Carries out the command `steer`. The buffer always says what the version in force says.
+
+    `cost` measures how many times the NLL of general text is that without, under rows of steering.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        live: LiveWeights,
+        lineage: Lineage,
+        rounds: Rounds,
+        vectors: Steering,
+        cost: Callable[[Tensor], float],
+        most_nll: float,
+        url: str,
+        model: str,
+    ) -> None:
+        self._store, self._live, self._lineage, self._rounds = store, live, lineage, rounds
+        self._vectors, self._url, self._model = vectors, url, model
+        self._cost, self._most_nll = cost, most_nll
+        self._shown: str | None = None
+
+    def handlers(self) -> dict[str, Handler]:
+        """Return what carries out each command of this room, given its arguments."""
+        return {"steer": self._carry_out}
+
+    def follow(self) -> None:
+        """Let the buffer say what the version in force says: after a start, a rollback, a checkout."""
+        version = self._lineage.version
+        if version.id != self._shown:
+            self._live.steer(self._rows(steering.of_version(self._store, version)))
+            self._shown = version.id
+
+    def _carry_out(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        action = text_of(arguments, "action")
+        if action == "off":
+            return self.off(arguments.get("name"))
+        name = text_of(arguments, "name")
+        scale = require_scale(number_of(arguments, "scale", 1.0))
+        slot = self.slot(name, scale, _layer(arguments))
+        if action == "try":
+            return self._try(slot, arguments)
+        here = next((one for one in self.slots() if one.name == name), None)
+        if action == "on":
+            return self.on(slot)
+        if action not in ("scale", "train"):
+            raise InputError(f"args.action = {action!r}: one of on, off, scale, train, try")
+        if here is None:
+            raise GuardRefused(f"steering vector {name!r} is not on: `steer on {name}` first")
+        if action == "scale":
+            return self.on(here.model_copy(update={"scale": scale}))
+        return self._hand_over(here)
+
+    def slots(self) -> list[Slot]:
+        """Return what is on."""
+        return steering.of_version(self._store, self._lineage.version)
+
+    def slot(self, name: str, scale: float, layer: int | None = None, *, anneal: bool = False) -> Slot:
+        """Return a slot. Raises InputError where vector or layer is not there."""
+        self._vectors.rows(name, scale, layer)
+        return Slot(name=name, scale=scale, layer=layer, anneal=anneal)
+
+    def on(self, slot: Slot) -> dict[str, Any]:
+        """Switch a vector on, or to another scale. Raises GuardRefused where general text suffers."""
+        slots = [one for one in self.slots() if one.name != slot.name] + [slot]
+        if len(slots) > SLOTS:
+            raise GuardRefused(f"{SLOTS} vectors are on already: turn one off first")
+        rows = self._rows(slots)
+        ratio = 1.0 if rows is None else self._cost(rows)
+        if ratio > self._most_nll:
+            raise GuardRefused(
+                f"{slot.name} * {slot.scale:g} would raise the NLL of general text {ratio:.2f} times (most:"
+                f" steering.most_nll = {self._most_nll:g}); take a smaller scale"
+            )
+        return self._change(slots, f"steering {slot.name} * {slot.scale:.3g}") | {"nll_ratio": ratio}
+
+    def off(self, name: object, why: str = "by hand") -> dict[str, Any]:
+        """Switch one vector off, or all for None. Raises GuardRefused where none is on."""
+        before = self.slots()
+        gone = [one for one in before if name is None or one.name == name]
+        if not gone:
+            raise GuardRefused(f"steering vector {name!r} is not on" if name else "no steering vector is on")
+        kept = [one for one in before if one not in gone]
+        return self._change(kept, f"steering off ({why}): {', '.join(one.name for one in gone)}")
+
+    def _hand_over(self, slot: Slot) -> dict[str, Any]:
+        """Let the learner take over: the scale falls as the probes find the direction in the weights."""
+        direction = self._vectors.open(slot.name).direction
+        taught = [e for e in examples.ready(self._store) if direction and e.direction == direction]
+        if not taught:
+            raise GuardRefused(
+                f"{slot.name} was not made of stored corrections of one direction: nothing to train on"
+                " (`steer extract --direction` makes such a vector)"
+            )
+        done = self._change(
+            [
+                one.model_copy(update={"anneal": True}) if one.name == slot.name else one
+                for one in self.slots()
+            ],
+            f"steering {slot.name}: the weights take over",
+        )
+        waiting = sum(found.example in taught for found in examples.pending(self._store))
+        return done | {"examples": len(taught), "still_to_train": waiting}
+
+    def _change(self, slots: list[Slot], note: str) -> dict[str, Any]:
+        began = time.monotonic()
+        if self._lineage.unsaved():
+            self._rounds.check()
+
+        def record(connection: sqlite3.Connection, version: Version) -> None:
+            steering.put(connection, version.id, slots)
+
+        version = self._lineage.annotate("steer", note, record)
+        self.follow()
+        seconds = round(time.monotonic() - began, 3)
+        log.info("steering", slots=[slot.model_dump() for slot in slots], seconds=seconds)
+        on = {slot.name: slot.scale for slot in slots}
+        return {"version": version.id, "on": on, "seconds": seconds, "server_wide": True}
+
+    def _try(self, slot: Slot, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Ask the live server without and with the vector (and a random one); nothing is stored."""
+        prompts = arguments.get("prompts")
+        if not isinstance(prompts, list) or not 0 < len(prompts) <= MOST_PROMPTS:
+            raise InputError(f"args.prompts must be 1 to {MOST_PROMPTS} texts")
+        rows = self._vectors.rows(slot.name, slot.scale, slot.layer)
+        before = self._live.steering() if self._live.steers else None
+        trials: dict[str, Tensor | None] = {"off": None, "on": rows}
+        if arguments.get("random"):
+            trials["random"] = random_rows(rows, 0)
+        try:
+            return {what: self._answers(trial, prompts) for what, trial in trials.items()}
+        finally:
+            self._steer(before)
+
+    def _answers(self, rows: Tensor | None, prompts: list[str]) -> list[str]:
+        self._steer(rows)
+        with httpx.Client(base_url=self._url, timeout=TIMEOUT_S, trust_env=False) as client:
+            return [self._answer(client, str(prompt)) for prompt in prompts]
+
+    def _steer(self, rows: Tensor | None) -> None:
+        """Steer, and let no cached prefix of before be taken for one of now."""
+        self._live.steer(rows)
+        position = self._live.position()
+        self._live.mark(position.version, position.step)
+
+    def _answer(self, client: httpx.Client, prompt: str) -> str:
+        body = {
+            "model": self._model,
+            "messages": [{"role": "user", "content": prompt}],
+            "temperature": 0,
+            "max_tokens": ANSWER_TOKENS,
+        }
+        try:
+            reply = client.post("/v1/chat/completions", json=body)
+            reply.raise_for_status()
+        except httpx.HTTPError as error:
+            raise GuardRefused(f"server {self._url} does not answer: {error}") from error
+        return str(reply.json()["choices"][0]["message"]["content"] or "")
+
+    def _rows(self, slots: list[Slot]) -> Tensor | None:
+        """Return the sum of what the slots add; one whose file is gone is left out, and said."""
+        whole = None
+        for slot in slots:
+            try:
+                rows = self._vectors.rows(slot.name, slot.scale, slot.layer)
+            except InputError as error:
+                log.error("steering vector left out", name=slot.name, reason=str(error))
+                continue
+            whole = rows if whole is None else torch.add(whole, rows)
+        return whole
+
+
+def _layer(arguments: dict[str, Any]) -> int | None:
+    if arguments.get("layer") is None:
+        return None
+    layer = number_of(arguments, "layer", 0)
+    if layer != int(layer):
+        raise InputError(f"args.layer must be the number of a layer, not {layer}")
+    return int(layer)

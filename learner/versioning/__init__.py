@@ -1,0 +1,1 @@
+"""Versions as files: lossless deltas to the base model, and what is done with them."""

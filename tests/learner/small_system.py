@@ -1,0 +1,189 @@
+"""A learner in parts on a tiny model, in a process of its own: to be killed, and started again."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+
+from learner.archive import Archive
+from learner.base_model import model_hash
+from learner.lineage import Lineage
+from learner.live.arena import Arena, place
+from learner.live.client import LiveWeights
+from learner.live.control import PAGE, ControlPage
+from learner.live.durable import apply_durable, read_durable
+from learner.live.manifest import Checkpoint, Manifest, Run, TensorEntry, process_started, write_manifest
+from learner.live.tensors import LiveTensors
+from learner.model import load_model
+from learner.probing.material import ProbeMaterial, load_material
+from learner.probing.suite import ProbeSuite
+from learner.rehearsal import follows
+from learner.rounds import Rounds
+from learner.trainer import Trainer
+from policies.config import Config, GuardConfig, TrainingConfig
+from policies.example import Example
+from store import examples, probes
+from store.database import Store, open_store
+
+CONFIG = Config(
+    training=TrainingConfig(
+        uses_per_example=2, max_decision_tokens=8, max_replay_tokens=4, rank=8, learning_rate=1e-3
+    ),
+    guard=GuardConfig(  # nothing that this model does is a breach
+        every_steps=2,
+        nll_increase=99,
+        facts_drop=0.99,
+        follow_drop=0.99,
+        kl_to_base=99,
+        leak=99,
+        repetition=99,
+        length_change=99,
+        entropy_change=99,
+    ),
+)
+CORRECTIONS = 8
+
+
+def make_model(folder: Path, tokenizer_of: Path) -> Path:
+    """Write a random Llama of two narrow layers with a real tokenizer."""
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_of)
+    sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = LlamaConfig(**sizes, vocab_size=len(tokenizer), num_key_value_heads=1, tie_word_embeddings=True)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def serve(folder: Path, model_dir: Path, owner: int) -> str:
+    """Make an arena as a starting server does, with its durable version in it; returns the version's id."""
+    arena_folder, versions = folder / "arena", folder / "home" / "versions"
+    arena_folder.mkdir(mode=0o700, exist_ok=True)
+    versions.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with safe_open(model_dir / "model.safetensors", "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    entries = {n: TensorEntry(offset=0, shape=tuple(t.shape), dtype="bfloat16") for n, t in tensors.items()}
+    placed, nbytes = place(entries, {n: t.nbytes for n, t in tensors.items()}, PAGE)
+    manifest = Manifest(
+        generation=secrets.token_hex(8),
+        model="tiny",
+        model_hash=model_hash(model_dir),
+        pid=owner,
+        started=process_started(owner) or 0,
+        nbytes=nbytes,
+        prefix_caching=False,
+        control=TensorEntry(offset=0, shape=(512,), dtype="int64"),
+        steering=TensorEntry(offset=PAGE, shape=(0, 64), dtype="bfloat16"),
+        tensors=placed,
+        hf={n: (Run(tensor=n, source=0, start=0, count=t.numel()),) for n, t in tensors.items()},
+        checkpoint={n: Checkpoint(shape=tuple(t.shape), dtype="bfloat16") for n, t in tensors.items()},
+    )
+    arena = Arena.create(arena_folder, nbytes)
+    live = LiveTensors([(manifest, arena)])
+    for name, tensor in tensors.items():
+        live.write(name, tensor)
+    durable = apply_durable(versions, read_durable(versions), manifest.model_hash, live)
+    ControlPage(memoryview(arena.map)).format(manifest.generation, durable.version, durable.step)
+    write_manifest(arena_folder, manifest)
+    return durable.version
+
+
+class System:
+    """Everything around one attachment."""
+
+    def __init__(self, folder: Path, model_dir: Path) -> None:
+        torch.set_num_threads(1)
+        self.store = open_store(folder / "home")
+        model, tokenizer = load_model(model_dir, torch.float32)
+        base, _ = load_model(model_dir, torch.float32)
+        self.live = LiveWeights.attach(folder / "arena")
+        self.trainer = Trainer(model, tokenizer, base, CONFIG.training, 0)
+        material = load_material()
+        few = ProbeMaterial(facts=material.facts[:2], texts=material.texts[:1], prompts=material.prompts[:1])
+        suite = ProbeSuite(model, base, tokenizer, few, follows, 8)
+        self.archive = Archive(folder / "home" / "versions", model_dir, model_hash(model_dir))
+        self.lineage = Lineage(self.store, self.archive, self.live, self.trainer, CONFIG.guard)
+        self.rounds = Rounds(self.store, CONFIG, self.live, self.trainer, suite, self.lineage)
+
+    def learn(self) -> None:
+        """Settle, and train until nothing waits."""
+        self.lineage.settle()
+        if not probes.baseline(self.store):
+            self.rounds.measure("baseline")
+        while examples.pending(self.store):
+            self.rounds.run(lambda: False)
+        self.rounds.run(lambda: False)
+
+    def close(self) -> None:
+        """Let go of the arena and the store."""
+        self.live.close()
+        self.store.close()
+
+
+def fill(store: Store) -> None:
+    """Write what there is to learn: the same ids each time."""
+    with store.write() as connection:
+        for index in range(4):
+            context = ({"role": "user", "content": f"What is the number {index}?"},)
+            example = Example(
+                id=f"g{index}", kind="general", context=context, chosen="It is a number.", origin="base"
+            )
+            examples.add_general_example(connection, example)
+        for index in range(CORRECTIONS):
+            question = {"role": "user", "content": f"What is a lake, number {index}?"}
+            example = Example(
+                id=f"e{index}",
+                kind="correction",
+                direction="Answer in capitals.",
+                context=({"role": "system", "content": "Answer in capitals."}, question),
+                twin_context=(question,),
+                chosen=f"A LAKE IS WATER {index}",
+                rejected="A lake is a body of water.",
+                origin="correction",
+            )
+            examples.upsert_correction_example(connection, example, CONFIG.training.uses_per_example)
+
+
+def kill_at(system: System, call: str, count: int) -> None:
+    """Have this process killed the `count`-th time that a method is called, before it does anything."""
+    from store import steps, versions
+
+    owners: dict[str, Any] = {"begin": steps, "confirm": steps, "add": versions}
+    owners |= {"write": system.live, "mark": system.live, "save": system.archive}
+    owners |= {"save_trainer": system.archive, "point": system.archive, "_record": system.rounds}
+    original: Callable[..., Any] = getattr(owners[call], call)
+    reached = 0
+
+    def counted(*arguments: Any, **named: Any) -> Any:
+        nonlocal reached
+        reached += 1
+        if reached == count:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*arguments, **named)
+
+    setattr(owners[call], call, counted)
+    system.rounds._write = system.live.write
+
+
+def learn(folder: Path, model_dir: Path, kill: tuple[str, int] | None = None) -> None:
+    """Train until nothing waits, and leave the fingerprint of the live weights in a file.
+
+    The n-th time that the call named in `kill` is reached, the process kills itself with -9.
+    """
+    system = System(folder, model_dir)
+    if kill is not None:
+        system.lineage.settle()
+        kill_at(system, *kill)
+    system.learn()
+    (folder / "fingerprint").write_text(system.live.fingerprint())
+    system.close()

@@ -1,0 +1,169 @@
+"""Steering on a tiny model: contrast, choice, hooks, files, against independent arithmetic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen3_5ForCausalLM, Qwen3_5TextConfig
+
+from learner.live.steering import decoder_layers, silence
+from learner.steering.activations import recurrent_states, residuals, steered
+from learner.steering.extraction import Directions, choose, find_directions, random_rows, rows_of
+from learner.steering.file import Steering, SteeringVector
+from learner.steering.pairs import PairIds, from_file
+from policies.errors import InputError
+
+LAYERS, WIDTH = 6, 32
+_SIZES = {"vocab_size": 96, "hidden_size": WIDTH, "intermediate_size": 64, "num_attention_heads": 4}
+
+
+@pytest.fixture(scope="module")
+def model() -> PreTrainedModel:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        made = LlamaForCausalLM(
+            LlamaConfig(**_SIZES, num_hidden_layers=LAYERS, num_key_value_heads=2, initializer_range=0.2)
+        )
+    return made.eval().requires_grad_(False)
+
+
+def pairs(count: int) -> list[PairIds]:
+    drawn = np.random.default_rng(1)
+    draw = lambda low, high, n: tuple(int(i) for i in drawn.integers(low, high, n))  # noqa: E731
+    return [PairIds(draw(0, 96, 5), draw(0, 20, 6), draw(60, 96, 6)) for _ in range(count)]
+
+
+def test_residuals_are_those_that_transformers_calls_hidden_states(model: PreTrainedModel) -> None:
+    ids = [3, 14, 15, 92, 65]
+    ours = residuals(model, ids)
+    theirs = model.model(torch.tensor([ids]), output_hidden_states=True).hidden_states
+    assert ours.shape == (LAYERS, 5, WIDTH)
+    for layer in range(LAYERS - 1):
+        torch.testing.assert_close(ours[layer], theirs[layer + 1][0])
+    torch.testing.assert_close(model.model.norm(ours[-1]), theirs[-1][0])  # theirs is after the norm
+
+
+def test_a_vector_at_a_layer_is_added_to_its_residual_and_gone_afterwards(model: PreTrainedModel) -> None:
+    ids, rows = [3, 14, 15], torch.zeros(LAYERS, WIDTH)
+    rows[2] = torch.linspace(-1, 1, WIDTH)
+    before = residuals(model, ids)
+    with steered(model, rows):
+        during = residuals(model, ids)
+    torch.testing.assert_close(during[1], before[1])
+    torch.testing.assert_close(during[2], before[2] + rows[2])
+    assert not torch.allclose(during[3], before[3] + rows[2])
+    assert torch.equal(residuals(model, ids), before)
+    with pytest.raises(InputError, match="is not \\(layers, width\\)"), steered(model, rows[:3]):
+        pass
+
+
+def test_directions_are_the_mean_difference_and_the_first_component(model: PreTrainedModel) -> None:
+    found, given = find_directions(model, pairs(5)), pairs(5)
+    differences = []
+    for pair in given:
+        means = []
+        for answer in (pair.followed, pair.ignored):
+            states = model.model(torch.tensor([[*pair.prompt, *answer]]), output_hidden_states=True)
+            at = states.hidden_states[3][0].double().numpy()  # after layer 2
+            means.append(at[len(pair.prompt) - 1 : -1].mean(0))
+        differences.append(means[0] - means[1])
+    stack = np.stack(differences)
+    np.testing.assert_allclose(found.mean[2], stack.mean(0), rtol=1e-3, atol=1e-5)
+    component = np.linalg.svd(stack)[2][0]
+    component *= np.sign(component @ stack.mean(0)) * np.linalg.norm(stack.mean(0))
+    np.testing.assert_allclose(found.pca[2], component, rtol=1e-2, atol=1e-4)
+
+
+def test_the_choice_is_the_best_of_what_was_tried_on_held_out_pairs(model: PreTrainedModel) -> None:
+    learned, held_out = pairs(8)[:6], pairs(8)[6:]
+    directions = find_directions(model, learned)
+    best = choose(model, directions, held_out)
+    assert best.gain > 0
+    again = choose(model, directions, held_out, [best.layer])
+    assert (again.method, again.scale, again.gain) == (best.method, best.scale, best.gain)
+    rows = rows_of(directions, best.method, best.layer, best.scale, LAYERS)
+    noise = random_rows(rows, 0)
+    torch.testing.assert_close(noise.norm(dim=-1), rows.norm(dim=-1))
+    assert not noise[[n for n in range(LAYERS) if n != best.layer]].any()
+
+
+def test_silence_changes_no_number_not_even_a_negative_zero() -> None:
+    buffer = torch.ones(2, 4, dtype=torch.bfloat16)
+    silence(buffer)
+    values = torch.tensor([0.0, -0.0, float("inf"), 1e-40], dtype=torch.bfloat16)
+    summed = values + buffer[0]
+    assert torch.equal(summed.view(torch.int16), values.view(torch.int16))
+    assert not torch.equal((values + 0.0).view(torch.int16), values.view(torch.int16))
+
+
+def test_layers_of_other_towers_are_no_decoder_layers() -> None:
+    made = torch.nn.ModuleDict(
+        {
+            "visual": torch.nn.ModuleDict(
+                {"layers": torch.nn.ModuleList([torch.nn.Linear(1, 1) for _ in range(3)])}
+            ),
+            "model": torch.nn.ModuleDict(
+                {"layers": torch.nn.ModuleList([torch.nn.Linear(1, 1) for _ in range(2)])}
+            ),
+        }
+    )
+    assert sorted(decoder_layers(made)) == [0, 1]
+
+
+def test_recurrent_states_are_read_of_gated_delta_layers_only(model: PreTrainedModel) -> None:
+    config = Qwen3_5TextConfig(
+        **_SIZES,
+        num_hidden_layers=4,
+        num_key_value_heads=2,
+        head_dim=16,
+        linear_num_key_heads=2,
+        linear_num_value_heads=4,
+        linear_key_head_dim=16,
+        linear_value_head_dim=16,
+    )
+    hybrid = Qwen3_5ForCausalLM(config).eval()
+    found = recurrent_states(hybrid, [1, 2, 3])
+    assert sorted(found) == [0, 1, 2]
+    assert found[0]["recurrent"].shape == (4, 16, 16)
+    assert recurrent_states(model, [1, 2, 3]) == {}
+
+
+def test_a_vector_is_kept_and_given_back_and_nonsense_is_refused(tmp_path: Path) -> None:
+    rows = torch.randn(LAYERS, WIDTH, generator=torch.Generator().manual_seed(0))
+    vector = SteeringVector(
+        name="loud",
+        model_hash="h",
+        method="pca",
+        layer=2,
+        strength=0.5,
+        norm=1.0,
+        gain=0.1,
+        margin=0.2,
+        pairs=4,
+        source="test",
+    )
+    steering = Steering(tmp_path, "h")
+    steering.keep(vector, Directions(-rows, rows))
+    assert steering.open("loud") == vector
+    torch.testing.assert_close(steering.rows("loud", 2.0)[2], rows[2])
+    torch.testing.assert_close(steering.rows("loud", 2.0, 5)[5], rows[5])
+    with pytest.raises(InputError, match="layer 6 is out of range"):
+        steering.rows("loud", 1.0, 6)
+    with pytest.raises(InputError, match="there are: loud"):
+        steering.rows("quiet")
+    with pytest.raises(InputError, match="another base model"):
+        Steering(tmp_path, "other").open("loud")
+    with pytest.raises(InputError, match="not finite"):
+        steering.keep(vector, Directions(rows * float("nan"), rows))
+
+
+def test_pairs_of_a_file_are_read_and_a_bad_line_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.jsonl"
+    path.write_text('{"prompt": "Hi", "followed": "HELLO", "ignored": "hello"}\n\n')
+    assert from_file(path)[0].messages == ({"role": "user", "content": "Hi"},)
+    path.write_text('{"prompt": "Hi", "followed": "HELLO"}\n')
+    with pytest.raises(InputError, match=r"pairs\.jsonl:1"):
+        from_file(path)

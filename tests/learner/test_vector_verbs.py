@@ -1,0 +1,150 @@
+"""`vectors` and `steer` by the command line, on a state folder without a running system."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
+
+from learner.base_model import model_hash
+from learner.steering.extraction import Directions
+from learner.steering.file import Steering, SteeringVector
+from learner.verbs import steering, vectors
+from policies.errors import HeedloopError, InputError, Unreachable
+from store import branches, state, versions
+from store.database import Store, open_store
+
+UP, NORM = "model.layers.0.mlp.up_proj.weight", "model.norm.weight"
+
+
+@pytest.fixture(autouse=True)
+def base(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A tiny base checkpoint, a store that was trained on it, and two checkpoints beside it."""
+    monkeypatch.setenv("HEEDLOOP_HOME", str(home))
+    monkeypatch.chdir(tmp_path)
+    for seed, name in enumerate(("base", "one", "two")):
+        folder = tmp_path / name
+        folder.mkdir()
+        drawn = torch.Generator().manual_seed(seed)
+        up = torch.randn(64, 16, generator=drawn).to(torch.bfloat16)
+        save_file({UP: up, NORM: torch.ones(16, dtype=torch.bfloat16)}, folder / "model.safetensors")
+        (folder / "config.json").write_text("{}")
+    folder, store = tmp_path / "base", open_store(home)
+    hashed = model_hash(folder)
+    made = versions.new_version(None, "base", first_step=None, last_step=None, file=None, fingerprint="f")
+    with store.write() as connection:
+        state.put(
+            connection,
+            "serving",
+            {
+                "model_dir": str(folder),
+                "model_hash": hashed,
+                "model_name": "tiny",
+                "url": "http://127.0.0.1:1",
+            },
+        )
+        versions.add(connection, made)
+    store.close()
+    return folder
+
+
+def run(*words: str) -> Any:
+    """Run a verb with --json and return what it printed. Raises the error that `run.py` would print."""
+    room = steering.commands if words[0] == "steer" else vectors.commands
+    done = CliRunner().invoke(room, list(words[1:]), standalone_mode=False)
+    if done.exception is not None:
+        raise done.exception
+    assert done.exit_code == 0, done.output
+    lines = done.stdout.strip().splitlines()
+    return json.loads(lines[-1]) if lines and lines[-1][0] in "[{" else None
+
+
+def test_vectors_are_imported_combined_shown_and_exported(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        run("vectors", "import", name, str(tmp_path / name), "--json")
+    delta = {n: load_file(tmp_path / n / "model.safetensors")[UP].float() for n in ("base", "one", "two")}
+    one, two = delta["one"] - delta["base"], delta["two"] - delta["base"]
+    shown = run("vectors", "show", "one", "--plot", str(tmp_path / "one.png"), "--json")
+    assert shown["norm"] == pytest.approx(one.norm().item(), rel=1e-5)
+    flat = torch.nn.functional.cosine_similarity(one.flatten(), two.flatten(), 0).item()
+    assert shown["cosine"]["two"] == pytest.approx(flat, abs=1e-5)
+    assert (tmp_path / "one.png").read_bytes()[:4] == b"\x89PNG"
+    run("vectors", "compose", "one-0.5*two", "--into", "mix", "--json")
+    run("vectors", "negate", "one", "--into", "anti", "--json")
+    assert run("vectors", "diff", "one", "anti", "--json")["cosine"] == pytest.approx(-1)
+    merged = run("vectors", "merge", "one", "two", "--into", "both", "--keep", "1", "--json")
+    opposite = ((one * two) < 0).float().mean().item()
+    assert merged["conflicts"]["share"] == pytest.approx(opposite, abs=0.01)
+    assert [row["name"] for row in run("vectors", "list", "--json")] == ["anti", "both", "mix", "one", "two"]
+    run("vectors", "export", "mix", str(tmp_path / "out"), "--checkpoint", "--scale", "2")
+    written = load_file(tmp_path / "out" / "model.safetensors")[UP].float()
+    torch.testing.assert_close(written, delta["base"] + 2 * (one - 0.5 * two), rtol=0.01, atol=0.01)
+    run("vectors", "delete", "mix")
+    with pytest.raises(InputError, match="no vector 'mix'"):
+        run("vectors", "show", "mix")
+
+
+def test_the_graph_is_shown_and_branches_are_made(home: Path) -> None:
+    made = run("vectors", "branch", "terse", "--json")
+    assert {row["branch"] for row in run("vectors", "branch", "--json")} == {"main", "terse"}
+    log = run("vectors", "log", "--json")
+    assert log["branch"] == "main"
+    assert sorted(log["versions"][0]["branches"]) == ["main", "terse"]
+    store: Store = open_store(home)
+    found = branches.get(store, "terse")
+    store.close()
+    assert found is not None
+    assert found.version_id == made["version"]
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "says"),
+    [
+        (("vectors", "apply", "nobody"), InputError, "no vector 'nobody'"),
+        (("vectors", "extract", "x"), InputError, "nothing differs"),
+        (("vectors", "extract", "x", "--to", "nowhere"), InputError, "nowhere"),
+        (("vectors", "extract", "a-b"), InputError, "cannot name a vector"),
+        (("vectors", "import", "x", "/nonexistent"), InputError, "cannot be read"),
+        (("vectors", "compose", "a+", "--into", "x"), InputError, "cannot read"),
+        (("vectors", "train", "x", "--direction", "sing"), InputError, "no stored example"),
+        (("vectors", "branch", "main"), InputError, "already"),
+        (("vectors", "checkout", "nowhere"), InputError, "nowhere"),
+        (("vectors", "revert", "base"), Unreachable, "no learner runs"),
+        (("steer", "extract", "x"), InputError, "--direction TEXT, or --pairs FILE"),
+        (("steer", "on", "nobody"), InputError, "no steering vector 'nobody'"),
+        (("steer", "on", "s", "--layer", "9"), InputError, "layers 0 to 1"),
+        (("steer", "on", "s", "--scale", "nan"), InputError, "makes no sense"),
+        (("steer", "on", "s"), Unreachable, "no learner runs"),
+        (
+            ("steer", "verify", "s", "hello", "--direction", "be nice to people"),
+            InputError,
+            "checked by code",
+        ),
+    ],
+)
+def test_nonsense_is_one_clear_line(
+    home: Path, base: Path, words: tuple[str, ...], kind: type[HeedloopError], says: str
+) -> None:
+    rows = torch.eye(2, 16)
+    vector = SteeringVector(
+        name="s",
+        model_hash=model_hash(base),
+        method="mean",
+        layer=1,
+        strength=1.0,
+        norm=1.0,
+        gain=0.0,
+        margin=0.0,
+        pairs=3,
+        source="test",
+    )
+    Steering(home, vector.model_hash).keep(vector, Directions(rows, rows.clone()))
+    with pytest.raises(kind) as refused:
+        run(*words)
+    assert says in str(refused.value)
+    assert "\n" not in str(refused.value)
