@@ -10,7 +10,7 @@ VENV := .venv/bin
 READY := .venv/.ready
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup demo test lint bench audit certs clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -33,12 +33,18 @@ lint: $(READY) ## check style, types and the direction of imports
 	@$(VENV)/mypy
 	@$(VENV)/lint-imports
 
-BENCHMARKS := step labels ingest prefix_cache pacing serving learner demo
+BENCHMARKS := step labels ingest prefix_cache pacing serving learner learning demo poisoning guard forgetting versions vectors steering
 bench: $(READY) ## run the benchmarks (NAME=x for one; ARGS="--quick")
 	@for name in $(or $(NAME),$(BENCHMARKS)); do \
 		printf '\n== %s\n' "$$name"; \
 		$(VENV)/python -m "benchmarks.$$name" $(ARGS) || exit; \
 	done
+
+audit: $(READY) ## compare with the lock file, and ask for known vulnerabilities (needs pip-audit and the network)
+	@bash requirements/audit.sh $(VENV)/python $(ARGS)
+
+certs: ## make certificates and passwords for mosquitto (ARGS="FOLDER BROKER-NAME CLIENT...")
+	@bash deploy/credentials.sh $(ARGS)
 
 clean: ## remove .venv and all caches; the state folder stays
 	@rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

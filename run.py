@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from agent.verbs import labels, logs, orders, output, past, present, setup
+from agent.verbs import held, labels, logs, orders, output, past, present, quarantine, setup
+from learner.verbs import steering, vectors, versions
 from policies.config import Config
 from policies.errors import HeedloopError
 from store.home import home_of
@@ -21,9 +22,10 @@ app = typer.Typer(
     help="Correct your agent once; the live model changes; nothing pauses.",
     epilog="Exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 refused by the guard, 69 unreachable.",
 )
-config_commands = typer.Typer(no_args_is_help=True, help="Look at the configuration.")
-app.add_typer(config_commands, name="config")
-app.add_typer(labels.commands, name="labels")
+rooms = {"config": setup, "labels": labels, "held": held, "quarantine": quarantine}
+rooms |= {"versions": versions, "vectors": vectors, "steer": steering}
+for name, room in rooms.items():
+    app.add_typer(room.commands, name=name)
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="TOML file; absent: ./heedloop.toml")]
@@ -31,6 +33,10 @@ Model = Annotated[str | None, typer.Option(help="`smollm2`, a folder, or a Huggi
 Watch = Annotated[list[str] | None, typer.Option(help="logs to follow: files, folders or globs")]
 Seed = Annotated[int, typer.Option(help="draws the corrections")]
 Text = Annotated[str | None, typer.Option()]
+Branch = Annotated[str | None, typer.Option(help="learn on this branch; a new one starts at the base")]
+Kept = Annotated[bool, typer.Option("--store", help="is everything there exactly once, and live?")]
+Forgetting = Annotated[bool, typer.Option("--forgetting", help="is what came first still followed?")]
+Refresh = Annotated[bool, typer.Option("--watch", help="refresh every second")]
 
 
 def _load(file: Path | None = None, **overrides: Any) -> Config:
@@ -38,7 +44,7 @@ def _load(file: Path | None = None, **overrides: Any) -> Config:
 
 
 @app.command()
-def up(config: ConfigFile = None, model: Model = None, watch: Watch = None) -> None:
+def up(config: ConfigFile = None, model: Model = None, watch: Watch = None, branch: Branch = None) -> None:
     """Run everything until SIGTERM: server, learner, loop, and a broker unless one is configured."""
     from agent.up import run_up
     from learner import serving
@@ -46,7 +52,7 @@ def up(config: ConfigFile = None, model: Model = None, watch: Watch = None) -> N
 
     settings = _load(config, server__model=model, source__watch=tuple(watch or ()))
     configure_logs("up", settings.log.level)
-    raise typer.Exit(asyncio.run(run_up(settings, serving)))
+    raise typer.Exit(asyncio.run(run_up(settings, serving, branch)))
 
 
 @app.command()
@@ -58,9 +64,7 @@ def demo(seed: Seed = 0, model: Model = "smollm2") -> None:
 
 
 @app.command()
-def status(
-    json: Json = False, watch: Annotated[bool, typer.Option(help="refresh every second")] = False
-) -> None:
+def status(json: Json = False, watch: Refresh = False) -> None:
     """Say what is going on: processes, queues, labels, steps, version, last probe, dead letters."""
     present.show_status(_load(), json=json, watch=watch)
 
@@ -94,9 +98,9 @@ def correct(
 
 
 @app.command()
-def history(version: Text = None, json: Json = False) -> None:
+def history(version: Text = None, forgetting: Forgetting = False, json: Json = False) -> None:
     """Show what was learned: versions (or one) with their steps and what the probes said."""
-    past.show_history(_load(), version, json=json)
+    past.show_past(_load(), version, forgetting=forgetting, json=json)
 
 
 @app.command()
@@ -118,17 +122,11 @@ def rollback(to: Text = None, json: Json = False) -> None:
 
 
 @app.command()
-def doctor(config: ConfigFile = None, model: Model = None, json: Json = False) -> None:
+def doctor(config: ConfigFile = None, model: Model = None, store: Kept = False, json: Json = False) -> None:
     """Say what is there and what is missing; with --model: prove in a live server that it can be learned."""
-    from learner.proof import prove
+    from learner import proof
 
-    setup.show_doctor(_load(config, server__model=model), prove if model else None, json=json)
-
-
-@config_commands.command("show")
-def config_show(config: ConfigFile = None, json: Json = False) -> None:
-    """Show every setting, its value and where it comes from."""
-    setup.show_config(_load(config), json=json)
+    setup.show_doctor(_load(config, server__model=model), proof, model=bool(model), store=store, json=json)
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """The embedded MQTT broker: amqtt in a process of its own, on loopback, with generated credentials.
 
-It is there so that nothing has to be installed; its sessions and retained messages end with the process.
+It is there so that nothing has to be installed; its sessions and retained messages end with the process, but
+what it has acknowledged and the loop has not is kept on disk and published again.
 For real use point `bus.url` at mosquitto.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import signal
 import socket
@@ -15,14 +17,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from amqtt.broker import Broker
+from amqtt.broker import Action, Broker
 from amqtt.mqtt.protocol.broker_handler import BrokerProtocolHandler
 from amqtt.session import OUTGOING
 
-from agent.credentials import broker_url, password_file
+from agent.credentials import AGENT, broker_url, password_file
+from agent.undelivered import Undelivered
 from policies.errors import ConfigError, HeedloopError
+from policies.topics import INBOUND, PREFIX, Channel
 
 __all__ = ["broker_url", "main", "serve"]
+
+SYNC_S = 1.0
+"""Within so many seconds what was acknowledged is on the disk itself."""
 
 
 async def serve(home: Path, port: int) -> None:
@@ -31,10 +38,15 @@ async def serve(home: Path, port: int) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    broker = _KeepingBroker(_config(home, port))
+    undelivered = Undelivered(home)
+    broker = _KeepingBroker(_config(home, port), undelivered)
     await broker.start()
-    await stop.wait()
+    while not stop.is_set():
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), SYNC_S)
+        await asyncio.to_thread(undelivered.sync)
     await broker.shutdown()
+    undelivered.close()
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -52,6 +64,10 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+_SAID_BY_AGENTS = frozenset[Channel]({"turns", "corrections"})
+_READ_BY_AGENTS = frozenset[Channel]({"status", "events"})
+
+
 class _KeepingHandler(BrokerProtocolHandler):  # type: ignore[misc]
     """Keeps an outgoing QoS 1 message until its PUBACK comes, and sends it again on the next connection.
 
@@ -59,8 +75,13 @@ class _KeepingHandler(BrokerProtocolHandler):  # type: ignore[misc]
     killed between receiving and committing would lose it.
     """
 
+    def __init__(self, plugins: Any, broker: _KeepingBroker) -> None:
+        super().__init__(plugins)
+        self._broker = broker
+
     async def _handle_qos1_message_flow(self, app_message: Any) -> None:
         if app_message.direction != OUTGOING or self.session is None:
+            await self._broker.keep(self.session, app_message)
             await super()._handle_qos1_message_flow(app_message)
             return
         again = app_message.publish_packet is not None
@@ -70,13 +91,47 @@ class _KeepingHandler(BrokerProtocolHandler):  # type: ignore[misc]
 
     async def handle_puback(self, puback: Any) -> None:
         if self.session is not None:
-            self.session.inflight_out.pop(puback.variable_header.packet_id, None)
+            message = self.session.inflight_out.pop(puback.variable_header.packet_id, None)
+            if message is not None and not self.session.clean_session:
+                self._broker.undelivered.done(message.topic, bytes(message.data))
 
 
 class _KeepingBroker(Broker):  # type: ignore[misc]
+    def __init__(self, config: dict[str, Any], undelivered: Undelivered) -> None:
+        super().__init__(config)
+        self.undelivered = undelivered
+        self._listened: set[tuple[str, str]] = set()
+
+    async def _topic_filtering(self, session: Any, topic: str, action: Action) -> bool:
+        """Let agents publish turns and corrections and read status and events; the owner anything.
+
+        They share one name here, so an agent is not kept from speaking for another: mosquitto does that.
+        """
+        if session is None or session.username != AGENT or action == Action.RECEIVE:
+            return True
+        start, _, channel = topic.rpartition("/")
+        prefix, _, agent = start.rpartition("/")
+        allowed = _SAID_BY_AGENTS if action == Action.PUBLISH else _READ_BY_AGENTS
+        return prefix == PREFIX and agent != "#" and channel in allowed
+
+    async def keep(self, session: Any, message: Any) -> None:
+        """Keep a message to the loop before it is acknowledged. Raises OSError where the disk is full."""
+        may = await self._topic_filtering(session, topic=message.topic, action=Action.PUBLISH)
+        if may and any(self._matches(message.topic, f"{PREFIX}/+/{channel}") for channel in INBOUND):
+            self.undelivered.add(message.topic, bytes(message.data))
+
+    async def _publish_again(self, filter_: str, session: Any) -> None:
+        """Publish what waits when a session that lasts listens for the first time in this broker's life."""
+        if session.clean_session or (session.client_id, filter_) in self._listened:
+            return
+        self._listened.add((session.client_id, filter_))
+        for message in self.undelivered:
+            if self._matches(message.topic, filter_):
+                await self._broadcast_message(None, message.topic, message.payload)
+
     async def _initialize_client_session(self, *connection: Any) -> Any:
         _, session = await super()._initialize_client_session(*connection)
-        return _KeepingHandler(self.plugins_manager), session
+        return _KeepingHandler(self.plugins_manager, self), session
 
     async def _publish_retained_messages_for_subscription(
         self, subscription: tuple[str, int], session: Any
@@ -85,6 +140,7 @@ class _KeepingBroker(Broker):  # type: ignore[misc]
 
         amqtt itself also sends a client that connects what every other client has subscribed to.
         """
+        await self._publish_again(subscription[0], session)
         subscribed = self._subscriptions.get(subscription[0], [])
         if any(subscriber.client_id == session.client_id for subscriber, _ in subscribed):
             await super()._publish_retained_messages_for_subscription(subscription, session)

@@ -21,7 +21,7 @@ import aiomqtt
 import structlog
 from aiomqtt.exceptions import MqttConnectError
 
-from agent.address import Address, parse_url
+from agent.address import NO_CERTIFICATES, Address, Certificates, parse_url, tls_context
 from agent.inbound import Inbound
 from policies.errors import Unreachable
 from policies.messages import StatusPayload
@@ -53,8 +53,11 @@ class Bus:
     `identifier` names the session: the same one after a restart, another one for another store.
     """
 
-    def __init__(self, url: str, agent: str, identifier: str) -> None:
+    def __init__(
+        self, url: str, agent: str, identifier: str, certificates: Certificates = NO_CERTIFICATES
+    ) -> None:
         self.address = parse_url(url)
+        self._tls = tls_context(self.address, certificates)
         self.agent = agent
         self.identifier = identifier
         self.state: State = "connecting"
@@ -148,7 +151,7 @@ class Bus:
 
     def _new_client(self) -> aiomqtt.Client:
         will = aiomqtt.Will(topic(self.agent, "status"), _offline(), qos=_QOS, retain=True)
-        client = _client(self.address, identifier=self.identifier, clean_session=False, will=will)
+        client = _client(self.address, self._tls, identifier=self.identifier, clean_session=False, will=will)
         client._client.manual_ack_set(True)
         return client
 
@@ -166,9 +169,9 @@ class Bus:
 class Peer:
     """The other side of the bus: a program that sends turns, corrections, commands. Use as `async with`."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, certificates: Certificates = NO_CERTIFICATES) -> None:
         self.address = parse_url(url)
-        self._client = _client(self.address)
+        self._client = _client(self.address, tls_context(self.address, certificates))
         self._replies: dict[tuple[str, str], asyncio.Future[dict[str, Any]]] = {}
         self._reading: asyncio.Task[None] | None = None
 
@@ -219,9 +222,9 @@ class Peer:
                     waiting.set_exception(Unreachable(f"broker {self.address.shown}: {error}"))
 
 
-async def require_broker(url: str) -> None:
+async def require_broker(url: str, certificates: Certificates = NO_CERTIFICATES) -> None:
     """Connect once, and leave. Raises Unreachable when nobody answers or the user is refused."""
-    async with Peer(url):
+    async with Peer(url, certificates):
         pass
 
 
@@ -281,14 +284,14 @@ def _bytes(message: aiomqtt.Message) -> bytes:
     return message.payload if isinstance(message.payload, bytes) else str(message.payload).encode()
 
 
-def _client(address: Address, **settings: Any) -> aiomqtt.Client:
+def _client(address: Address, tls: ssl.SSLContext | None, **settings: Any) -> aiomqtt.Client:
     return aiomqtt.Client(
         address.host,
         address.port,
         username=address.username,
         password=address.password,
         keepalive=KEEPALIVE_S,
-        tls_context=ssl.create_default_context() if address.tls else None,
+        tls_context=tls,
         **settings,
     )
 

@@ -133,7 +133,8 @@ class Child:
     async def _start(self) -> None:
         spec = self.spec
         environment = {**os.environ, "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1", **spec.env}
-        environment.pop("NOTIFY_SOCKET", None)  # only the supervisor speaks to systemd
+        for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"):
+            environment.pop(name, None)  # only the supervisor speaks to systemd
         with self.output.open() as output:
             self._process = await asyncio.create_subprocess_exec(
                 *tied(spec.argv, nice=spec.nice, cpus=spec.cpus),

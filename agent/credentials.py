@@ -1,4 +1,4 @@
-"""The generated user and password of the embedded broker: files of mode 0600 under the state folder."""
+"""What is generated once for a state folder and kept in files of mode 0600: passwords, a token, a key."""
 
 from __future__ import annotations
 
@@ -6,22 +6,28 @@ import json
 import os
 import secrets
 from pathlib import Path
+from typing import Literal
 from urllib.parse import quote
 
-_USER = "heedloop"
-_CREDENTIALS = "broker.json"
+Role = Literal["heedloop", "agent"]
+"""Who speaks on the embedded broker: heedloop and its owner, or agents, which give no commands."""
+OWNER: Role = "heedloop"
+AGENT: Role = "agent"
+_CREDENTIALS: dict[Role, str] = {OWNER: "broker.json", AGENT: "broker.agent.json"}
 _PASSWORDS = "broker.passwords"
+_TOKEN = "http.token"
+_REDACTION = "redaction.key"
 
 
-def broker_url(home: Path, port: int) -> str:
-    """Return the URL with which clients reach the embedded broker; credentials are made on first use."""
-    return f"mqtt://{_USER}:{quote(_password(home), safe='')}@127.0.0.1:{port}"
+def broker_url(home: Path, port: int, user: Role = OWNER) -> str:
+    """Return the URL with which a role reaches the embedded broker; credentials are made on first use."""
+    return f"mqtt://{user}:{quote(_password(home, user), safe='')}@127.0.0.1:{port}"
 
 
-def _password(home: Path) -> str:
-    path = home / _CREDENTIALS
+def _password(home: Path, user: Role) -> str:
+    path = home / _CREDENTIALS[user]
     if not path.exists():
-        fresh = {"user": _USER, "password": secrets.token_urlsafe(24)}
+        fresh = {"user": user, "password": secrets.token_urlsafe(24)}
         _write_once(path, json.dumps(fresh))
     return str(json.loads(path.read_text())["password"])
 
@@ -32,10 +38,27 @@ def password_file(home: Path) -> Path:
     from pwdlib.hashers.argon2 import Argon2Hasher
 
     path = home / _PASSWORDS
-    hashed = PasswordHash((Argon2Hasher(),)).hash(_password(home))
+    hasher = PasswordHash((Argon2Hasher(),))
+    lines = [f"{user}:{hasher.hash(_password(home, user))}\n" for user in _CREDENTIALS]
     path.unlink(missing_ok=True)
-    _write_once(path, f"{_USER}:{hashed}\n")
+    _write_once(path, "".join(lines))
     return path
+
+
+def http_token(home: Path) -> str:
+    """Return the token that HTTP requests which change something must bear."""
+    return _secret(home / _TOKEN)
+
+
+def redaction_key(home: Path) -> bytes:
+    """Return the key of the hashes that stand in the place of secrets."""
+    return _secret(home / _REDACTION).encode()
+
+
+def _secret(path: Path) -> str:
+    if not path.exists():
+        _write_once(path, f"{secrets.token_urlsafe(32)}\n")
+    return path.read_text().strip()
 
 
 def _write_once(path: Path, text: str) -> None:

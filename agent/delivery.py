@@ -16,7 +16,7 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
-from agent.address import Address
+from agent.address import NO_CERTIFICATES, Address, Certificates, tls_context
 from agent.spool import Record, Spool
 from policies.topics import PREFIX
 
@@ -36,11 +36,18 @@ class Delivery:
     A record is its channel, a tab, and the payload. `state`: connecting | connected | why it waits.
     """
 
-    def __init__(self, address: Callable[[], Address], agent: str, spool: Spool) -> None:
+    def __init__(
+        self,
+        address: Callable[[], Address],
+        agent: str,
+        spool: Spool,
+        certificates: Certificates = NO_CERTIFICATES,
+    ) -> None:
         self.state = "connecting"
         self._address = address
         self._agent = agent
         self._spool = spool
+        self._certificates = certificates
         self._unanswered: dict[int, Record] = {}
         self._again: list[Record] = []
         self._until: float | None = None
@@ -118,8 +125,9 @@ class Delivery:
         client = mqtt.Client(CallbackAPIVersion.VERSION2, reconnect_on_failure=False)
         if address.username is not None:
             client.username_pw_set(address.username, address.password)
-        if address.tls:
-            client.tls_set_context(ssl.create_default_context())
+        tls = tls_context(address, self._certificates)
+        if tls is not None:
+            client.tls_set_context(tls)
         client.connect_timeout = CONNECT_TIMEOUT_S
         client.max_inflight_messages_set(WINDOW)
 

@@ -1,11 +1,13 @@
-"""`/healthz`, `/readyz` and `/metrics` of the loop, on loopback by default."""
+"""HTTP of the loop, on loopback by default: health and metrics to read; corrections and commands to send."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +17,43 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from policies.errors import ConfigError
-from store.database import open_read_only
-from store.status import summary
+from agent.http_guard import Guard
+from policies.errors import ConfigError, InputError
+from policies.parsing import decode
+from store.clock import new_id
+from store.database import Store, open_read_only
+from store.status import readiness, summary
 
 _NEEDED = ("vllm", "learner")
+_SHARE = 20
+"""So many times as long as it took to count everything, the counts serve the next scrapes."""
 
 
-def make_app(home: Path, bus_state: Callable[[], str]) -> Starlette:
-    """Build the three routes. Each request reads the store through a read-only connection of its own."""
+COMMANDS = ("pause", "resume", "rollback")
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What a request with the token may do; each returns what became of the payload."""
+
+    correct: Callable[[bytes], Awaitable[str]]
+    command: Callable[[dict[str, Any]], Awaitable[str]]
+    bury: Callable[[str, bytes], Awaitable[None]]
+
+
+def make_app(
+    home: Path, bus_state: Callable[[], str], guard: Guard, orders: Orders | None = None
+) -> Starlette:
+    """Build the routes. Each request reads the store through a read-only connection of its own.
+
+    Without `orders` nothing can be changed.
+    """
     registry = CollectorRegistry()
     registry.register(_StoreCollector(home, bus_state))
 
@@ -35,15 +61,49 @@ def make_app(home: Path, bus_state: Callable[[], str]) -> Starlette:
         return JSONResponse({"alive": True})
 
     def readyz(_: Request) -> Response:
-        reasons = not_ready(_read(home), bus_state())
+        reasons = not_ready(_read(home, readiness), bus_state())
         return JSONResponse({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
 
     def metrics(_: Request) -> Response:
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
-    return Starlette(
-        routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
-    )
+    async def door(request: Request, go_on: RequestResponseEndpoint) -> Response:
+        return guard.refusal(request) or await go_on(request)
+
+    routes = [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
+    routes += [] if orders is None else _changing(orders, guard)
+    return Starlette(routes=routes, middleware=[Middleware(BaseHTTPMiddleware, dispatch=door)])
+
+
+def _changing(orders: Orders, guard: Guard) -> list[Route]:
+    """Return the routes that change something."""
+
+    async def correct(request: Request) -> Response:
+        body = await guard.body(request)
+        if body is None:
+            return JSONResponse({"error": "the body is larger than limits.request_bytes"}, 413)
+        outcome = await orders.correct(body)
+        status = {"rejected": 422, "duplicate": 200}.get(outcome, 202)
+        return JSONResponse({"outcome": outcome}, status)
+
+    def command(name: str) -> Route:
+        async def order(request: Request) -> Response:
+            body = await guard.body(request)
+            try:
+                arguments = decode(body or b"{}") if body is not None else None
+            except InputError as error:
+                await orders.bury(str(error), body or b"")
+                return JSONResponse({"error": str(error)}, 422)
+            if not isinstance(arguments, dict):
+                return JSONResponse({"error": "a JSON object of arguments is needed"}, 422)
+            event_id = new_id()
+            given = {"event_id": event_id, "command": name, "args": arguments}
+            outcome = await orders.command(given)
+            return JSONResponse({"outcome": outcome, "event_id": event_id}, 202)
+
+        return Route(f"/v1/{name}", order, methods=["POST"])
+
+    return [Route("/v1/corrections", correct, methods=["POST"]), *map(command, COMMANDS)]
 
 
 def not_ready(now: dict[str, Any], bus: str) -> list[str]:
@@ -108,9 +168,20 @@ class _StoreCollector(Collector):
     def __init__(self, home: Path, bus_state: Callable[[], str]) -> None:
         self._home = home
         self._bus_state = bus_state
+        self._counted: dict[str, Any] | None = None
+        self._fresh_until = 0.0
+
+    def _summary(self) -> dict[str, Any]:
+        """Count anew, but spend at most a twentieth of the time on it: in a large store it takes a while."""
+        began = time.monotonic()
+        if self._counted is None or began >= self._fresh_until:
+            self._counted = _read(self._home, summary)
+            now = time.monotonic()
+            self._fresh_until = now + _SHARE * (now - began)
+        return self._counted
 
     def collect(self) -> Iterator[Metric]:
-        now = _read(self._home)
+        now = self._summary()
         yield _counter("turns", "turns kept", now["events"])
         yield _counter("corrections", "corrections received", now["corrections"])
         yield _counter("dead_letters", "records kept as unreadable", sum(now["dead_letters"].values()))
@@ -130,10 +201,10 @@ class _StoreCollector(Collector):
         yield restarts
 
 
-def _read(home: Path) -> dict[str, Any]:
+def _read(home: Path, look: Callable[[Store], dict[str, Any]]) -> dict[str, Any]:
     store = open_read_only(home)
     try:
-        return summary(store)
+        return look(store)
     finally:
         store.close()
 

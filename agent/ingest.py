@@ -15,10 +15,12 @@ from typing import Any, Literal
 
 import structlog
 
+from agent.admission import Admission
 from agent.conversations import Conversations
+from agent.flow import Refused
 from agent.inbound import Inbound
 from agent.judging import Judging, touched
-from agent.second_opinions import SecondOpinions
+from agent.redaction import Redaction
 from agent.sources.piece import Piece
 from policies.config import Config
 from policies.constraints import Detect
@@ -29,7 +31,18 @@ from policies.messages import AlertEvent, CorrectionPayload
 from policies.parsing import Rejected, decode, parse_command, parse_correction, parse_turns
 from policies.parsing import rejected as reject
 from policies.turn import Turn
-from store import calibrations, commands, corrections, counters, dead_letters, events, offsets, outbox
+from store import (
+    calibrations,
+    commands,
+    corrections,
+    counters,
+    dead_letters,
+    events,
+    offsets,
+    opinions,
+    outbox,
+    reviews,
+)
 from store.clock import now_ms, rfc3339
 from store.database import Store
 from store.wakeup import Process, notify
@@ -39,8 +52,8 @@ log = structlog.get_logger(__name__)
 _TURN_HAS_NOT_COME = "the turn it corrects has not come; it is applied when it comes"
 _ID_IS_TAKEN = "another turn has this event_id already"
 
-Outcome = Literal["applied", "waiting", "rejected", "duplicate"]
-"""What became of a correction or command; `waiting`: for its turn, or for the learner."""
+Outcome = Literal["applied", "waiting", "held", "rejected", "duplicate"]
+"""What became of a correction or command: it waits for its turn or the learner, is held for a person ..."""
 Payload = bytes | dict[str, Any]
 
 
@@ -52,6 +65,8 @@ class Ingest:
         self._detect = detect
         self._conversations = Conversations()
         self._judging = Judging(config, detect)
+        self._admission = Admission(config, detect)
+        self._redaction = Redaction(store.path.parent)
         self._woken: set[Process] = set()
 
     def messages(self, batch: Sequence[Inbound], source: str) -> None:
@@ -72,6 +87,13 @@ class Ingest:
             log.exception("message cannot be processed, kept as a dead letter", channel=batch[0].channel)
             letter = reject(batch[0].channel, f"cannot be processed: {error!r}", batch[0].payload)
             self.keep(batch[0].agent, [], [letter], source)
+
+    def refuse(self, over: Sequence[Refused], source: str) -> None:
+        """Keep messages over a limit as dead letters, and count them."""
+        with self._writing() as connection:
+            for one in over:
+                self._bury(connection, source, [reject(one.message.channel, one.reason, one.message.payload)])
+                counters.add(connection, one.counter)
 
     def turns(self, agent: str, payload: Payload, source: str) -> None:
         """Keep one turn, or `{"conversation_id", "turns": [...]}`; a bad record becomes a dead letter."""
@@ -104,15 +126,23 @@ class Ingest:
         with self._writing() as connection:
             return self._correction(connection, agent, payload, source)
 
+    def accept_correction(self, event_id: str) -> None:
+        """Apply a held correction, by a person's word. Raises KeyError for one that never came."""
+        with self._writing() as connection:
+            correction = corrections.get(connection, event_id)
+            if correction is None:
+                raise KeyError(event_id)
+            reviews.decide(connection, "correction", event_id, "accepted")
+            corrections.set_state(connection, event_id, "applied")
+            conversation = self._conversations.get(connection, correction.conversation_id)
+            turns = [turn.event_id for turn in conversation.turns]
+            places = [turns.index(correction.turn_event_id)]
+            self._woken |= self._judging.judge(connection, conversation, places)
+
     def command(self, agent: str, payload: Payload, source: str) -> Outcome:
         """Keep one command for the learner."""
         with self._writing() as connection:
             return self._command(connection, agent, payload, source)
-
-    @property
-    def second_opinions(self) -> SecondOpinions:
-        """Decisions that wait for a labeller that needs I/O."""
-        return self._judging.second_opinions
 
     def case(self, decision_id: str) -> Case | None:
         """Return the case of a decision as it stands now, for a labeller that needs I/O."""
@@ -123,13 +153,16 @@ class Ingest:
             conversation = self._conversations.get(connection, turn.conversation_id)
             return self._judging.case(connection, conversation, decision_id)
 
-    def add_votes(self, case: Case, labeller: str, votes: Sequence[Label]) -> None:
-        """Keep what a labeller that needs I/O says of a decision, and judge the decision again."""
+    def answer(self, question: opinions.Waiting, votes: Sequence[Label] | None) -> None:
+        """Keep what a labeller that needs I/O says of a decision, and judge that again; None: it is gone."""
         with self._writing() as connection:
-            conversation = self._conversations.get(connection, case.decision.conversation_id)
-            self._woken |= self._judging.add_votes(
-                connection, conversation, case.decision.id, labeller, votes
-            )
+            turn = events.get(connection, question.decision_id.rpartition("#")[0])
+            if turn is not None and votes is not None:
+                conversation = self._conversations.get(connection, turn.conversation_id)
+                self._woken |= self._judging.add_votes(
+                    connection, conversation, question.decision_id, question.labeller, votes
+                )
+            opinions.done(connection, question)
 
     def label_again(self, conversation_id: str, slow: Sequence[str]) -> None:
         """Judge all decisions of a conversation again, and put them down for the `slow` labellers."""
@@ -172,11 +205,11 @@ class Ingest:
         self, connection: sqlite3.Connection, agent: str, payload: Payload, source: str
     ) -> Outcome:
         try:
-            correction = parse_correction(_decoded(payload), now_ms())
+            correction = self._redaction.correction(parse_correction(_decoded(payload), now_ms()))
         except InputError as error:
             self._bury(connection, source, [reject("correction", str(error), payload)])
             return "rejected"
-        if not corrections.insert(connection, agent, correction):
+        if not corrections.insert(connection, agent, correction, source.partition(":")[0]):
             return "duplicate"
         turn = events.get(connection, correction.turn_event_id)
         if turn is None:
@@ -184,7 +217,8 @@ class Ingest:
             self._bury(connection, source, [letter])
             return "waiting"
         if not self._settle(connection, turn, source):
-            return "rejected"
+            held = reviews.subject_of(self._store, correction.event_id)
+            return "rejected" if held is None else "held"
         conversation = self._conversations.get(connection, turn.conversation_id)
         self._woken |= self._judging.judge(connection, conversation, [conversation.turns.index(turn)])
         return "applied"
@@ -201,7 +235,7 @@ class Ingest:
         return "waiting"
 
     def _bury(self, connection: sqlite3.Connection, source: str, bad: Iterable[Rejected]) -> None:
-        for record in bad:
+        for record in map(self._redaction.letter, bad):
             dead_letters.keep(
                 connection, f"{source} ({record.place})", record.reason, record.payload, record.size
             )
@@ -234,7 +268,7 @@ class Ingest:
         source: str,
     ) -> list[Turn]:
         """Keep turns by agent, and judge what they bear on. Returns the new ones."""
-        arrived = ((agent, turn) for agent, turns in groups for turn in turns)
+        arrived = ((agent, self._redaction.turn(turn)) for agent, turns in groups for turn in turns)
         new, known = events.insert_all(connection, arrived, source)
         self._bury(connection, source, map(_taken, events.conflicting(connection, known)))
         corrected = corrections.turns_with_any(connection, (turn.event_id for turn in new))
@@ -256,7 +290,11 @@ class Ingest:
         for correction in corrections.of_turn(connection, turn.event_id, ("waiting",)):
             reason = _not_applicable(correction, turn)
             dead_letters.recall(connection, _TURN_HAS_NOT_COME, correction.event_id)
-            if reason is None:
+            doubt = self._admission.doubt(connection, correction) if reason is None else None
+            if doubt is not None:
+                corrections.set_state(connection, correction.event_id, "held")
+                reviews.ask(connection, "correction", correction.event_id, doubt)
+            elif reason is None:
                 corrections.set_state(connection, correction.event_id, "applied")
                 accepted = True
             else:

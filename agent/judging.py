@@ -8,6 +8,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping, Sequence
 
+from agent.admission import Admission
 from agent.conversations import Conversation
 from agent.reading import default_labellers
 from agent.second_opinions import SLOW, SecondOpinions
@@ -20,7 +21,7 @@ from policies.messages import LabelEvent
 from policies.pairs import correction_example, general_example, with_accepted
 from policies.turn import Turn
 from policies.window import recent
-from store import calibrations, corrections, decisions, examples, labels, outbox
+from store import calibrations, corrections, decisions, examples, labels, opinions, outbox
 from store.clock import new_id, now_ms, rfc3339
 from store.wakeup import Process
 
@@ -36,7 +37,8 @@ class Judging:
         self._detect = detect
         self._labellers = default_labellers(detect)
         self._names = tuple(labeller.name for labeller in self._labellers)
-        self.second_opinions = SecondOpinions(config)
+        self._admission = Admission(config, detect)
+        self._second_opinions = SecondOpinions(config)
 
     def judge(
         self, connection: sqlite3.Connection, conversation: Conversation, places: Sequence[int]
@@ -75,8 +77,9 @@ class Judging:
             better = None if example is None else with_accepted(example, later, self._detect)
             if better is not None:
                 fresh = better.model_copy(update={"id": new_id()})
-                quota = self._config.training.uses_per_example
-                if examples.upsert_correction_example(connection, fresh, quota):
+                case = self.case(connection, conversation, f"{answer.event_id}#0")
+                said = None if case is None or not case.corrections else case.corrections[-1]
+                if case is not None and self._admission.keep(connection, fresh, case.decision, said):
                     woken.add("learner")
         return woken
 
@@ -101,8 +104,9 @@ class Judging:
         conversation.judged.clear()
         places = [place for place, turn in enumerate(conversation.turns) if turn.role == "assistant"]
         woken = self.judge(connection, conversation, places)
+        firsts = [f"{conversation.turns[place].event_id}#0" for place in places]
         for labeller in slow:
-            self.second_opinions.ask_all(labeller, [conversation.turns[place].event_id for place in places])
+            opinions.put(connection, labeller, firsts)
         return woken
 
     def case(
@@ -125,7 +129,7 @@ class Judging:
         case: Case,
         believed: Mapping[str, Calibration],
     ) -> set[Process]:
-        recorded = self.second_opinions.recorded(connection, case)
+        recorded = self._second_opinions.recorded(connection, case)
         judgement = judge(
             case,
             self._labellers,
@@ -133,12 +137,14 @@ class Judging:
             calibrations=believed,
             label_above=self._config.labels.label_above,
         )
-        self.second_opinions.ask(case, judgement, recorded)
-        said = hash((judgement.votes, judgement.labels, judgement.stated))
+        wanted = self._second_opinions.wanted(case, judgement, recorded)
+        said = hash((judgement.votes, judgement.labels, judgement.stated, wanted))
         if conversation.judged.get(case.decision.id) == said:
             return set()
         conversation.judged[case.decision.id] = said
         is_new = decisions.insert(connection, case.decision)
+        for labeller in wanted:
+            opinions.put(connection, labeller, [case.decision.id])
         if judgement.stated:
             decisions.insert_directions(connection, case.decision.id, judgement.stated)
         cast = [vote for vote in judgement.votes if vote.labeller not in SLOW]
@@ -160,19 +166,19 @@ class Judging:
     ) -> bool:
         """Keep the example that a judgement gives, or take it back. Returns True for a correction."""
         decision = self._shortened(case.decision)
+        correction = case.corrections[-1] if case.corrections else None
         example = correction_example(
             new_id(),
             decision,
             judgement.labels,
-            correction=case.corrections[-1] if case.corrections else None,
+            correction=correction,
             stated=judgement.stated,
             later=case.following,
             train_above=self._config.labels.train_above,
             detect=self._detect,
         )
         if example is not None:
-            quota = self._config.training.uses_per_example
-            return examples.upsert_correction_example(connection, example, quota)
+            return self._admission.keep(connection, example, case.decision, correction)
         if not is_new:
             examples.withdraw(connection, decision.id, "correction")
         ordinary = general_example(new_id(), decision, judgement.labels)

@@ -13,9 +13,13 @@ from typing import Any
 import structlog
 
 from agent import http
+from agent.address import Certificates
 from agent.answers import follow_answers
 from agent.bus import Bus
-from agent.credentials import broker_url
+from agent.credentials import broker_url, http_token
+from agent.flow import Flow
+from agent.housekeeping import keep_house
+from agent.http_guard import Guard
 from agent.inbound import Inbound
 from agent.ingest import Ingest
 from agent.language import detect_language
@@ -24,10 +28,11 @@ from agent.second_opinions import give_second_opinions
 from agent.sources.piece import Piece
 from agent.sources.tail import Tail
 from agent.writer import Writer
-from policies.config import Config
+from policies.config import BusConfig, Config
 from policies.errors import ConfigError, HeedloopError
+from policies.parsing import rejected
 from store import offsets, state
-from store.clock import new_id
+from store.clock import new_id, now_ms
 from store.database import Store
 from store.home import ANSWERS, home_of
 from store.wakeup import Listener
@@ -58,7 +63,8 @@ async def run_loop(config: Config) -> None:
             await writer.run(lambda _: detect_language(_WARM_UP))
             loop = Loop(config, writer, await writer.run(_session_name))
             await writer.run(_announce, config.bus.agent, url)
-            app = http.make_app(home, lambda: loop.bus.state)
+            guard = Guard(http_token(home), config.limits, {config.http.host})
+            app = http.make_app(home, lambda: loop.bus.state, guard, loop.orders())
             await loop.run(stop, http.serve(app, listening))
         finally:
             await writer.close()
@@ -72,9 +78,26 @@ class Loop:
         self.config = config
         self.home = home_of(config)
         self.writer = writer
-        self.bus = Bus(bus_url(config, self.home), config.bus.agent, session)
+        self.bus = Bus(bus_url(config, self.home), config.bus.agent, session, certificates_of(config.bus))
         self.ingest = Ingest(writer.store, config, detect_language)
+        self._flow = Flow(config.limits)
         self._wake = asyncio.Event()
+
+    def orders(self) -> http.Orders:
+        """Return what HTTP may do here."""
+        agent, ingest, run = self.config.bus.agent, self.ingest, self.writer.run
+
+        async def correct(payload: bytes) -> str:
+            return await run(lambda _: ingest.correction(agent, payload, "http"))
+
+        async def command(payload: dict[str, Any]) -> str:
+            return await run(lambda _: ingest.command(agent, payload, "http"))
+
+        async def bury(reason: str, payload: bytes) -> None:
+            letter = rejected("request", reason, payload)
+            await run(lambda _: ingest.keep(agent, [], [letter], "http"))
+
+        return http.Orders(correct, command, bury)
 
     async def run(self, stop: asyncio.Event, serving: Coroutine[Any, Any, None]) -> None:
         """Run every task until `stop` is set or one of them fails; then drain."""
@@ -86,6 +109,7 @@ class Loop:
             "events": publish_events(self.bus, self.writer, agent, self._wake),
             "status": publish_status(self.bus, self.writer, agent),
             "opinions": give_second_opinions(self.config, self.writer, self.ingest),
+            "housekeeping": keep_house(self.config.retention, self.writer),
             "http": serving,
         }
         try:
@@ -100,7 +124,8 @@ class Loop:
 
     async def _drain(self, started: dict[str, asyncio.Task[Any]]) -> None:
         """Stop listening, publish what is queued, then say goodbye on the bus."""
-        await _end(started[name] for name in ("logs", "answers", "opinions", "events", "status"))
+        early = ("logs", "answers", "opinions", "housekeeping", "events", "status")
+        await _end(started[name] for name in early)
         if self.bus.connected:
             try:
                 async with asyncio.timeout(DRAIN_S):
@@ -111,7 +136,12 @@ class Loop:
         await _end(started[name] for name in ("bus", "http"))
 
     async def _take_messages(self, batch: Sequence[Inbound]) -> None:
-        await self.writer.run(lambda _: self.ingest.messages(batch, "mqtt"))
+        good, over = self._flow.split(batch, now_ms())
+        if over:
+            log.warning("messages over a limit, kept as dead letters", count=len(over), why=over[0].reason)
+            await self.writer.run(lambda _: self.ingest.refuse(over, "mqtt"))
+        if good:
+            await self.writer.run(lambda _: self.ingest.messages(good, "mqtt"))
 
     async def _follow_logs(self) -> None:
         known = await self.writer.run(offsets.known)
@@ -149,6 +179,11 @@ async def _end(tasks: Iterable[asyncio.Task[Any]]) -> None:
         for task in left:
             task.cancel()
         _, left = await asyncio.wait(left, timeout=CANCEL_AGAIN_S)
+
+
+def certificates_of(bus: BusConfig) -> Certificates:
+    """Return the certificates of the configuration."""
+    return Certificates(bus.ca_file, bus.certificate, bus.key)
 
 
 def bus_url(config: Config, home: Path) -> str:

@@ -22,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from agent.address import Address, parse_url, running_broker
+from agent.address import Address, Certificates, parse_url, running_broker, tls_context
 from agent.delivery import Delivery
 from agent.spool import Spool
 from policies.errors import ConfigError
@@ -43,8 +43,9 @@ class Publisher:
 
     Without `url`: HEEDLOOP_BUS__URL, else the broker of the `run.py up` on this machine. `spool` is a folder
     that outlives the agent; absent: one under $XDG_STATE_HOME. Beyond `spool_bytes` the oldest records are
-    dropped: `dropped` counts them, `dropped.jsonl` in that folder says when. Raises ConfigError for an
-    address or a folder that cannot be used, here and never later.
+    dropped: `dropped` counts them, `dropped.jsonl` in that folder says when. `ca_file`, `certificate`, `key`:
+    PEM files for mqtts; absent: HEEDLOOP_BUS__CA_FILE and so on. Raises ConfigError for an address, file or
+    folder that cannot be used, here and never later.
     """
 
     def __init__(
@@ -54,18 +55,23 @@ class Publisher:
         *,
         spool: Path | None = None,
         spool_bytes: int = SPOOL_BYTES,
+        ca_file: Path | None = None,
+        certificate: Path | None = None,
+        key: Path | None = None,
     ) -> None:
         if not agent or set("/+#") & set(agent):
             raise ConfigError(f"the agent's id {agent!r} cannot stand in a topic: leave out /, + and #")
         self._url = url or os.environ.get("HEEDLOOP_BUS__URL")
+        given = Certificates(ca_file, certificate, key)
+        certificates = given if any(given) else Certificates.from_environment()
         if self._url:
-            parse_url(self._url)
+            tls_context(parse_url(self._url), certificates)
         self._folder = spool or default_spool(agent)
         self._spool = Spool(self._folder, spool_bytes)
         self._refused = 0
         self._published: OrderedDict[str, tuple[int, str]] = OrderedDict()
         self._closed = False
-        self._delivery = Delivery(self._address, agent, self._spool)
+        self._delivery = Delivery(self._address, agent, self._spool, certificates)
         atexit.register(self.close)
 
     @property

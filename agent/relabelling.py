@@ -19,7 +19,7 @@ from policies.label import Label
 from policies.labelling import Calibration, Case
 from policies.labelling.calibration import Outcome, fit_calibration
 from policies.labelling.correction import meant_directions
-from store import labels
+from store import labels, opinions
 from store.database import Store
 
 log = structlog.get_logger(__name__)
@@ -33,25 +33,25 @@ async def label_again(store: Store, config: Config) -> dict[str, int]:
     ingest = Ingest(store, config, detect_language)
     before = store.rows("SELECT count(*) AS n FROM label_history WHERE kind = 'labels'")[0]["n"]
     async with SlowLabellers(config) as slow:
+        answers = True
         for row in store.rows("SELECT DISTINCT conversation_id FROM decisions ORDER BY conversation_id"):
             ingest.label_again(row["conversation_id"], slow.names)
-            await _answer_waiting(ingest, slow)
+            answers = answers and await _answer_waiting(store, ingest, slow)
     after = store.rows("SELECT count(*) AS n FROM label_history WHERE kind = 'labels'")[0]["n"]
     decisions = store.rows("SELECT count(*) AS n FROM decisions")[0]["n"]
     return {"decisions": decisions, "labels_replaced": after - before}
 
 
-async def _answer_waiting(ingest: Ingest, slow: SlowLabellers) -> None:
-    while ingest.second_opinions.waiting:
-        labeller, decision_id = ingest.second_opinions.next()
-        case = ingest.case(decision_id)
-        if case is None:
-            continue
+async def _answer_waiting(store: Store, ingest: Ingest, slow: SlowLabellers) -> bool:
+    """Ask about all that waits. Returns False where a judge does not answer: the loop asks it later."""
+    while (question := opinions.oldest(store, slow.names)) is not None:
+        case = ingest.case(question.decision_id)
         try:
-            ingest.add_votes(case, labeller, await slow.vote(labeller, case))
+            ingest.answer(question, None if case is None else await slow.vote(question.labeller, case))
         except Unreachable as error:
-            log.warning("no judge", why=str(error))
-            ingest.second_opinions.waiting.clear()
+            log.warning("no judge, its opinions stay waiting", why=str(error))
+            return False
+    return True
 
 
 def own_calibrations(store: Store, config: Config) -> tuple[list[Calibration], dict[str, int]]:

@@ -1,6 +1,7 @@
 """Decisions that wait for a labeller that needs I/O: sentence vectors of the next turn, a judge model.
 
 They are asked about one by one beside the ingest, which never waits for them; their votes are added later.
+Each is a row until its answer is in the store: a kill of the loop forgets none.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from policies.config import Config
 from policies.errors import Unreachable
 from policies.label import Label
 from policies.labelling import Case, Judgement, ReactionLabeller
-from store import calibrations, labels
+from store import calibrations, labels, opinions
+from store.opinions import Waiting
 
 if TYPE_CHECKING:
     from agent.ingest import Ingest
@@ -32,18 +34,15 @@ SLOW = ("meaning", judging.NAME)
 
 _PAUSE_S = 0.2
 _RETRY_S = 30.0
-_WAITING = 2_000  # decisions; of more, the oldest go without (`labels rerun` asks about them)
 
 
 class SecondOpinions:
-    """The decisions to ask about, in the order in which they came up. Called on the store's thread."""
+    """Puts decisions down to be asked about: rows in the store, in the transaction that judges them."""
 
     def __init__(self, config: Config) -> None:
         self._reads_meaning = config.labels.meaning == "auto" and is_installed()
         self._has_judge = config.judge.url is not None
         self._train_above = config.labels.train_above
-        self.waiting: dict[tuple[str, str], None] = {}
-        """(labeller, decision id), each once, oldest first"""
 
     def recorded(self, connection: sqlite3.Connection, case: Case) -> list[Label]:
         """Return what these labellers have said of a decision already."""
@@ -51,34 +50,16 @@ class SecondOpinions:
             return []
         return [vote for vote in labels.votes_on(connection, case.decision.id) if vote.labeller in SLOW]
 
-    def ask(self, case: Case, judgement: Judgement, recorded: Sequence[Label]) -> None:
-        """Put a decision down for those that have something to read and have not said anything."""
+    def wanted(self, case: Case, judgement: Judgement, recorded: Sequence[Label]) -> tuple[str, ...]:
+        """Name those that have something to read in a decision and have not said anything."""
         said = {vote.labeller for vote in recorded}
         if case.corrections or case.decision.call_index:
-            return
-        if self._reads_meaning and "meaning" not in said and _reacts(case):
-            self.put("meaning", case.decision.id)
+            return ()
+        reads = self._reads_meaning and "meaning" not in said and _reacts(case)
         sure = any(label.confidence >= self._train_above for label in judgement.labels)
         told = judging.NAME in said or sure
-        if self._has_judge and not told and case.answer and case.decision.directions:
-            self.put(judging.NAME, case.decision.id)
-
-    def ask_all(self, labeller: str, turn_ids: Sequence[str]) -> None:
-        """Put the answers in some turns down for a labeller, whatever it said of them."""
-        for turn_id in turn_ids:
-            self.put(labeller, f"{turn_id}#0")
-
-    def next(self) -> tuple[str, str]:
-        """Take the oldest (labeller, decision id) out. Raises StopIteration where none waits."""
-        oldest = next(iter(self.waiting))
-        del self.waiting[oldest]
-        return oldest
-
-    def put(self, labeller: str, decision_id: str) -> None:
-        """Put one decision down for a labeller; where too many wait, the oldest goes without."""
-        self.waiting[labeller, decision_id] = None
-        if len(self.waiting) > _WAITING:
-            self.next()
+        judges = self._has_judge and not told and bool(case.answer and case.decision.directions)
+        return ("meaning",) * reads + (judging.NAME,) * judges
 
 
 class SlowLabellers:
@@ -123,8 +104,8 @@ async def give_second_opinions(config: Config, writer: Writer, ingest: Ingest) -
                 if slow.judge is not None and not measured:
                     await measure_judge(slow.judge, config, writer, ingest)
                     measured = True
-                while ingest.second_opinions.waiting:
-                    await _give(slow, writer, ingest)
+                while (question := await writer.run(opinions.oldest, slow.names)) is not None:
+                    await _give(question, slow, writer, ingest)
             except Unreachable as error:
                 log.warning("no judge", why=str(error), again_in_s=_RETRY_S)
                 await asyncio.sleep(_RETRY_S)
@@ -139,17 +120,11 @@ async def measure_judge(judge: judging.Judge, config: Config, writer: Writer, in
         await writer.run(lambda _: ingest.believe(calibration))
 
 
-async def _give(slow: SlowLabellers, writer: Writer, ingest: Ingest) -> None:
-    labeller, decision_id = ingest.second_opinions.next()
-    case = await writer.run(lambda _: ingest.case(decision_id))
-    if case is None:
-        return
-    try:
-        votes = await slow.vote(labeller, case)
-    except Unreachable:
-        ingest.second_opinions.put(labeller, decision_id)
-        raise
-    await writer.run(lambda _: ingest.add_votes(case, labeller, votes))
+async def _give(question: Waiting, slow: SlowLabellers, writer: Writer, ingest: Ingest) -> None:
+    """Ask, and write the answer in the transaction that takes the question out. Raises Unreachable."""
+    case = await writer.run(lambda _: ingest.case(question.decision_id))
+    votes = None if case is None else await slow.vote(question.labeller, case)
+    await writer.run(lambda _: ingest.answer(question, votes))
 
 
 def _reacts(case: Case) -> bool:

@@ -19,7 +19,7 @@ import structlog
 from agent.child import Backoff, Child, ChildSpec
 from agent.childlog import ChildLog
 from agent.reaper import Reaper
-from agent.systemd import notify
+from agent.systemd import notify, ping_watchdog
 from policies.errors import Unreachable
 from store.database import Store
 from store.processes import forget_processes
@@ -169,6 +169,7 @@ async def run(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
+    pinging = asyncio.create_task(ping_watchdog(), name="watchdog")
     try:
         async with supervisor:
             await _until(received, _work(supervisor, on_ready, ready_within_s))
@@ -177,6 +178,7 @@ async def run(
             hung = await supervisor.stop()
             return 1 if hung else 130 if received.result() == signal.SIGINT else 0
     finally:
+        pinging.cancel()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
 

@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterator
@@ -18,14 +19,17 @@ import httpx
 import structlog
 
 from agent import supervisor
+from agent.address import Certificates
 from agent.bus import require_broker
 from agent.child import ChildSpec
 from agent.cores import physical_cores
-from agent.credentials import broker_url
-from policies.config import Config, ServerConfig
+from agent.credentials import AGENT, broker_url
+from policies.config import BusConfig, Config, ServerConfig
 from policies.errors import ConfigError, HeedloopError, Unreachable
+from policies.messages import CommandPayload
 from policies.pacing import spare_cpus
-from store import state
+from store import commands, state
+from store.clock import new_id
 from store.database import Store, open_store
 from store.home import ANSWERS, LOGS, VERSIONS, home_of, make_home
 from store.processes import record_process
@@ -58,8 +62,12 @@ class ModelServer(Protocol):
         """Free the arena of a server that has ended."""
 
 
-async def run_up(config: Config, server: ModelServer) -> int:
-    """Run the whole system until SIGTERM; returns the exit code. Raises the error of what cannot start."""
+async def run_up(config: Config, server: ModelServer, branch: str | None = None) -> int:
+    """Run the whole system until SIGTERM; returns the exit code. Raises the error of what cannot start.
+
+    `branch` is checked out before anything is learned; a new one starts at the base model.
+    """
+    os.umask(0o077)  # of all children, too: nobody else reads logs, versions or answers
     home = make_home(home_of(config))
     with _only_one(home):
         await _require_what_is_named(config)
@@ -69,6 +77,9 @@ async def run_up(config: Config, server: ModelServer) -> int:
         serving = _serving(config, home, model, server.served_name(config.server))
         url = config.bus.url or broker_url(home, config.bus.port)
         _write_down(store, config, serving, url)
+        if branch is not None:
+            _order_checkout(store, config, branch)
+        _tell_agents(store, config.bus, home)
         specs = _specs(config, home, store, serving, server)
         watched = supervisor.Supervisor(specs, store, home / LOGS)
         if config.server.url is not None:
@@ -148,6 +159,23 @@ def _write_down(store: Store, config: Config, serving: dict[str, str], bus_url: 
         state.put(connection, "server_url", serving["url"])
         state.put(connection, "broker_url", bus_url)
         state.put(connection, "learner", {"pid": None, "ready": False})
+
+
+def _tell_agents(store: Store, bus: BusConfig, home: Path) -> None:
+    """Write down how agents reach the embedded broker: as those who give no commands."""
+    url = None if bus.url is not None else broker_url(home, bus.port, AGENT)
+    with store.write() as connection:
+        state.put(connection, "agents_broker_url", url)
+
+
+def _order_checkout(store: Store, config: Config, branch: str) -> None:
+    """Leave the learner its first command. Raises ConfigError for what cannot name a branch."""
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.]{0,63}", branch):
+        raise ConfigError(f"--branch {branch!r}: a letter, then at most 63 letters, digits, `_` or `.`")
+    arguments = {"to": branch, "create": True}
+    command = CommandPayload(event_id=new_id(), command="check_out", args=arguments)
+    with store.write() as connection:
+        commands.insert(connection, config.bus.agent, command)
 
 
 def _specs(
@@ -234,7 +262,8 @@ def _learner_is_ready(store: Store) -> Callable[[], Awaitable[bool]]:
 async def _require_what_is_named(config: Config) -> None:
     """See that the user's own broker and server are there. Raises Unreachable; ConfigError for a bad URL."""
     if config.bus.url is not None:
-        await require_broker(config.bus.url)
+        bus = config.bus
+        await require_broker(config.bus.url, Certificates(bus.ca_file, bus.certificate, bus.key))
     url = config.server.url
     if url is not None and config.server.arena is None:
         raise ConfigError("server.url is set: set server.arena to the arena folder of that server, too")

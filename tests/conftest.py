@@ -167,21 +167,22 @@ def write_qwen35_version(model_dir: Path, versions: Path) -> None:
     """A durable version of the tiny model: one stacked, one plain and one convolution tensor differ from the
     base.
     """
-    import json
-
     from safetensors import safe_open
-    from safetensors.torch import save_file
 
+    from learner.archive import Archive
     from learner.base_model import model_hash
+    from store.versions import Version
 
     changed = (
         "model.layers.1.mlp.up_proj.weight",
         "model.norm.weight",
         "model.layers.0.linear_attn.conv1d.weight",
     )
+    archive = Archive(versions, model_dir, model_hash(model_dir))
     with safe_open(model_dir / "model.safetensors", "pt") as base:
-        tensors = {name: base.get_tensor(name) * 1.25 for name in changed}
-    versions.mkdir()
-    save_file(tensors, versions / "tiny.safetensors")
-    row = {"version": QWEN35_VERSION, "step": QWEN35_STEP, "file": "tiny.safetensors"}
-    (versions / "live.json").write_text(json.dumps(row | {"model_hash": model_hash(model_dir)}))
+        stored = archive.save("tiny", lambda name: base.get_tensor(name) * 1.25, changed)
+    version = Version.model_validate(
+        {"id": QWEN35_VERSION, "parent": None, "kind": "train", "first_step": 1, "last_step": QWEN35_STEP}
+        | {"file": stored.file, "sha256": stored.sha256, "fingerprint": "", "created": 0}
+    )
+    archive.point([version])

@@ -18,7 +18,7 @@ for name in ("policies", "store", "agent"):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
 import run
-print(json.dumps([name for name in ("torch", "vllm", "transformers", "learner") if name in sys.modules]))
+print(json.dumps([name for name in ("torch", "vllm", "transformers") if name in sys.modules]))
 """
 
 

@@ -14,7 +14,7 @@ import aiomqtt
 import httpx
 import psutil
 
-from agent.address import parse_url
+from agent.address import Certificates, parse_url, tls_context
 from agent.diagnosis.finding import Finding, missing, ok, warn
 from agent.diagnosis.weights import embedded_file, is_embedded, model_folder
 from policies.config import Config
@@ -105,7 +105,8 @@ def broker(config: Config, _: Path) -> Iterator[Finding]:
     except ConfigError as error:
         yield missing("broker", str(error), advice)
         return
-    reason = asyncio.run(_connect(config.bus.url))
+    bus = config.bus
+    reason = asyncio.run(_connect(config.bus.url, Certificates(bus.ca_file, bus.certificate, bus.key)))
     if reason is None:
         yield ok("broker", f"{address.shown} lets us in")
     else:
@@ -164,15 +165,19 @@ def prefix_cache(config: Config, home: Path) -> Iterator[Finding]:
         )
 
 
-async def _connect(url: str) -> str | None:
+async def _connect(url: str, certificates: Certificates) -> str | None:
     """Return why the broker does not let us in, or None."""
     address = parse_url(url)
+    try:
+        tls = tls_context(address, certificates)
+    except ConfigError as error:
+        return str(error)
     client = aiomqtt.Client(
         address.host,
         address.port,
         username=address.username,
         password=address.password,
-        tls_params=aiomqtt.TLSParameters() if address.tls else None,
+        tls_context=tls,
         timeout=_WAIT_S,
     )
     try:

@@ -6,11 +6,21 @@ from typing import Any
 
 from agent.verbs.output import moment, print_json, print_table
 from policies.config import Config
+from store import forgetting as forgetting_of
 from store import history
 from store.database import open_read_only
 from store.home import home_of
 
+_SHADES = " ░▒▓█"
 _STEP_NUMBERS = ("loss", "learning_rate", "replay_share", "seconds")
+
+
+def show_past(config: Config, version: str | None, *, forgetting: bool, json: bool) -> None:
+    """Print versions, or with `forgetting` how well each learned direction is followed after each of them."""
+    if forgetting:
+        show_forgetting(config, json=json)
+    else:
+        show_history(config, version, json=json)
 
 
 def show_history(config: Config, version: str | None, *, json: bool) -> None:
@@ -21,13 +31,13 @@ def show_history(config: Config, version: str | None, *, json: bool) -> None:
         return
     print_table(
         "versions",
-        ("version", "kind", "when", "steps", "probes", "note"),
+        ("version", "kind", "when", "steps", "file", "moments", "probes", "note"),
         [_version_row(entry) for entry in entries],
     )
     steps = [step for entry in entries for step in entry["steps"]]
     print_table(
         "steps (`show N` leads to the sentences behind one)",
-        ("step", "state", "when", "loss", "learning rate", "replay", "seconds"),
+        ("step", "state", "when", "loss", "learning rate", "replay", "rehearsed", "seconds"),
         [
             (
                 s["id"],
@@ -36,11 +46,33 @@ def show_history(config: Config, version: str | None, *, json: bool) -> None:
                 s["loss"],
                 s["learning_rate"],
                 s["replay_share"],
+                s["rehearsed"],
                 s["seconds"],
             )
             for s in steps
         ],
     )
+
+
+def show_forgetting(config: Config, *, json: bool) -> None:
+    """Print how well each learned direction is followed after each version, as a heat map of text."""
+    found = forgetting_of.matrix(open_read_only(home_of(config)))
+    if json:
+        print_json(found)
+        return
+    stages = found["stages"]
+    columns = ("direction", *(f"step {stage['step']}" for stage in stages))
+    rows = [(name, *(_heat(stage["follow"].get(name)) for stage in stages)) for name in found["directions"]]
+    print_table("follow-rate of what was learned, after each check (items)", columns, rows)
+    if found["backward_transfer"] is not None:
+        print_table("backward transfer (last less first)", ("mean",), [(found["backward_transfer"],)])
+
+
+def _heat(cell: list[float] | None) -> str:
+    if cell is None:
+        return "-"
+    rate, items = cell
+    return f"{_SHADES[round(rate * (len(_SHADES) - 1))] * 2} {rate:.2f} ({items:.0f})"
 
 
 def show_one(config: Config, identifier: str, *, json: bool) -> None:
@@ -56,10 +88,20 @@ def show_one(config: Config, identifier: str, *, json: bool) -> None:
 def _version_row(entry: dict[str, Any]) -> tuple[object, ...]:
     version, probes = entry["version"], entry["probes"]
     if version is None:
-        return ("(not yet durable)", "train", "-", len(entry["steps"]), "-", "")
+        return ("(not yet durable)", "train", "-", len(entry["steps"]), "-", "-", "-", "")
     said = "; ".join(f"{p['verdict']} {_values(p['values'])}" for p in probes)
     steps = f"{version['first_step']}-{version['last_step']}" if entry["steps"] else "-"
-    return (version["id"], version["kind"], moment(version["created"]), steps, said or "-", version["note"])
+    what = (version["id"], version["kind"], moment(version["created"]), steps)
+    return (*what, _size(version), version["moments"], said or "-", version["note"])
+
+
+def _size(version: dict[str, Any]) -> str:
+    """What a version's file takes: its size, the share of the full tensors, the time of writing it."""
+    if not version["bytes"]:
+        return "-"
+    share = version["bytes"] / version["full_bytes"]
+    took = "" if version["save_ms"] is None else f" in {version['save_ms']:.0f} ms"
+    return f"{version['bytes'] / 1e6:.1f} MB ({share:.0%}){took}"
 
 
 def _values(values: dict[str, float]) -> str:

@@ -54,6 +54,7 @@ def _print(now: dict[str, Any]) -> None:
             *((f"labels: {verdict}", n) for verdict, n in now["labels"].items()),
             ("corrections", now["corrections"]),
             *((f"examples: {kind}", n) for kind, n in now["examples"].items()),
+            *((f"rehearsals: {state}", n) for state, n in now["rehearsals"].items()),
             *((f"steps: {state}", n) for state, n in now["steps"].items()),
             ("replay share", now["replay_share"]),
             *((f"waiting: {name}", n) for name, n in now["queues"].items() if n),

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any, Protocol
 
 import typer
 from pydantic import BaseModel
 
 from agent.diagnosis.proof import Prove, findings_of
+from agent.diagnosis.store import Live, examine_store
 from agent.doctor import examine, exit_code
 from agent.verbs.output import print_json, print_table
 from policies import messages, topics
 from policies.config import Config
-from store.settings import flatten, origins
+from store.home import home_of
+from store.settings import flatten, load_config, origins
+
+commands = typer.Typer(no_args_is_help=True, help="Look at the configuration.")
 
 PAYLOADS: dict[topics.Channel, tuple[type[BaseModel], ...]] = {
     "turns": (messages.TurnPayload,),
@@ -35,21 +40,42 @@ PAYLOADS: dict[topics.Channel, tuple[type[BaseModel], ...]] = {
 _VERDICT = ("every weight is live", "cannot be learned as it is")
 
 
-def show_doctor(config: Config, prove: Prove | None, *, json: bool) -> None:
-    """Print what the doctor finds, or what `prove` does of the model; exit code 1 when something is wrong."""
-    findings = examine(config) if prove is None else findings_of(prove(config.server))
-    code = exit_code(findings)
+class Proofs(Protocol):
+    """What only the learner can look at; `learner.proof`, handed in by the command line."""
+
+    prove: Prove
+    """starts a server of a model, and proves that its weights are live"""
+    disagreements: Live
+    """compares the live weights of a running system with its store"""
+
+
+def show_doctor(config: Config, proofs: Proofs, *, model: bool, store: bool, json: bool) -> None:
+    """Print what the doctor finds: of the installation, of the model, or of the store.
+
+    Exit code 1 when something is wrong.
+    """
+    if store:
+        findings, title = examine_store(home_of(config), proofs.disagreements), "store"
+    elif model:
+        findings = findings_of(proofs.prove(config.server))
+        title = f"{config.server.model}: {_VERDICT[exit_code(findings)]}"
+    else:
+        findings, title = examine(config), "doctor"
     if json:
         print_json([asdict(finding) for finding in findings])
     else:
-        title = "doctor" if prove is None else f"{config.server.model}: {_VERDICT[code]}"
         rows = [(f.name, f.verdict, f.detail, f.advice) for f in findings]
         print_table(title, ("what", "verdict", "found", "what to do"), rows)
-    raise typer.Exit(code)
+    raise typer.Exit(exit_code(findings))
 
 
-def show_config(config: Config, *, json: bool) -> None:
-    """Print every setting with its value and its origin."""
+@commands.command("show")
+def show_config(
+    file: Annotated[Path | None, typer.Option("--config", help="TOML file; absent: ./heedloop.toml")] = None,
+    json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:
+    """Show every setting, its value and where it comes from."""
+    config = load_config(file)
     values, places = flatten(config.model_dump(mode="json")), origins(config)
     if json:
         print_json({key: {"value": value, "origin": places[key]} for key, value in values.items()})

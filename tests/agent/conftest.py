@@ -25,8 +25,9 @@ def _running(kind: str, home: Path) -> Iterator[BrokerProcess]:
     broker.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def amqtt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerProcess]:
+    """The embedded broker of one module: it keeps for the loop what nobody took, and hands it on."""
     yield from _running("amqtt", tmp_path_factory.mktemp("amqtt"))
 
 

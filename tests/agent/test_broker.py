@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from brokers import BrokerProcess
 
+from agent.bus import Bus, Peer
 from agent.credentials import broker_url
+from agent.inbound import Inbound
 
 
 def test_stops_cleanly_and_says_nothing(tmp_path: Path) -> None:
@@ -32,6 +36,48 @@ def test_taken_port_is_one_clear_line(tmp_path: Path) -> None:
     assert ended.stderr.count("\n") == 1
     assert f"port {port}" in ended.stderr
     assert "bus.port" in ended.stderr
+
+
+async def test_what_it_acknowledged_outlives_its_own_kill(tmp_path: Path) -> None:
+    """Nobody listens when two turns are acknowledged, then kill -9: the next broker delivers them."""
+    broker = BrokerProcess("amqtt", tmp_path)
+    broker.start()
+    async with Peer(broker.url) as peer:
+        await peer.publish("coder", "turns", '{"n": 1}')
+        await peer.publish("coder", "turns", '{"n": 2}')
+    assert broker.process is not None
+    broker.process.kill()
+    broker.process.wait()
+    broker.start()
+    try:
+        assert await received(broker.url, 2) == {b'{"n": 1}', b'{"n": 2}'}
+        assert broker.stop() == 0
+        broker.start()
+        async with Peer(broker.url) as peer:
+            await peer.publish("coder", "turns", '{"n": 3}')
+        assert await received(broker.url, 1) == {b'{"n": 3}'}, "what the loop had acknowledged is gone"
+    finally:
+        broker.stop()
+
+
+async def received(url: str, count: int) -> set[bytes]:
+    """Listen as the loop does until so many turns have come, and acknowledge them."""
+    got: set[bytes] = set()
+    enough = asyncio.Event()
+
+    async def take(batch: Sequence[Inbound]) -> None:
+        got.update(message.payload for message in batch)
+        if len(got) >= count:
+            enough.set()
+
+    bus = Bus(url, "coder", "loop-session")
+    running = asyncio.create_task(bus.run(take))
+    async with asyncio.timeout(30):
+        await enough.wait()
+        await asyncio.sleep(0.5)  # the acknowledgements go out
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    return got
 
 
 def test_credentials_are_private_and_last(tmp_path: Path) -> None:

@@ -12,9 +12,11 @@ from brokers import BrokerProcess, free_port
 
 from agent.diagnosis import installation, machine, services
 from agent.diagnosis.finding import Finding
+from agent.diagnosis.store import examine_store
 from agent.doctor import examine, exit_code
 from policies.config import Config, GuardConfig, ServerConfig
 from store import state
+from store.damage import Damage
 from store.database import open_store
 from store.processes import record_process
 from store.settings import load_config
@@ -168,3 +170,25 @@ def test_server_that_should_run_is_asked(home: Path) -> None:
     store.close()
     assert url in only(services.server(Config(), home)).detail
     assert only(services.server(Config(), home)).verdict == "missing"
+
+
+def test_the_store_is_judged_with_the_live_weights_only_while_they_are_served(home: Path) -> None:
+    asked: list[Path] = []
+
+    def live(folder: Path) -> Iterator[Damage]:
+        asked.append(folder)
+        yield Damage("live weights differ from their version", "damage", 1, ("v1",), "restart")
+
+    opened = open_store(home)
+    (sound,) = examine_store(home, live)
+    assert (sound.verdict, asked) == ("ok", [])
+    record_process(opened, "vllm", "ready", os.getpid())
+    (wrong,) = examine_store(home, live)
+    assert (wrong.name, wrong.verdict, asked) == ("live weights differ from their version", "failed", [home])
+    assert exit_code([wrong]) == 1
+    with opened.write() as connection:
+        connection.execute("INSERT INTO log_losses (frames, found) VALUES (3, 1)")
+    record_process(opened, "vllm", "stopped", None)
+    (told,) = examine_store(home, live)
+    assert (told.verdict, exit_code([told])) == ("warn", 0), "it is on record"
+    opened.close()

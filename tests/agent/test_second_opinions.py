@@ -12,7 +12,7 @@ from agent.labellers.embedding import is_installed
 from agent.second_opinions import give_second_opinions
 from agent.writer import Writer
 from policies.config import Config, JudgeConfig, LabelConfig
-from store import calibrations, labels
+from store import calibrations, labels, opinions
 from store.database import Store
 
 DEADLINE_S = 60.0
@@ -56,6 +56,22 @@ def test_the_meaning_of_the_next_turn_is_read_beside_the_ingest(home: Path, stor
     told = [label for label in labels.of(store.connection, "t1#0") if label.verdict == "ignored"]
     assert [label.labeller for label in told] == ["meaning"]
     assert {vote.labeller for vote in labels.votes_on(store.connection, "t1#0")} == {"reaction", "meaning"}
+
+
+def test_a_question_outlives_the_process_that_asked_it(home: Path, store: Store) -> None:
+    """What a loop that is killed with -9 had put down is a row, and the next one asks it, once."""
+    with judge_server(lambda _: said("ignored")) as (url, _):
+        config = Config(judge=JudgeConfig(url=url, votes=1), labels=LabelConfig(meaning="off"))
+        Ingest(store, config, None).turns("a", TALK, "mqtt")
+        waiting = opinions.Waiting("judge", "t1#0")
+        assert opinions.oldest(store, ("judge",)) == waiting
+        assert opinions.oldest(store, ("meaning",)) is None, "nobody is there for it"
+
+        def answered(s: Store) -> bool:
+            return "judge" in {v.labeller for v in labels.votes_on(s.connection, "t1#0")}
+
+        asked(home, config, answered)
+        assert opinions.oldest(store, ("judge",)) is None
 
 
 def test_a_judge_is_measured_once_and_then_asked(home: Path, store: Store) -> None:

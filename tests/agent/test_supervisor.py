@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -341,6 +342,42 @@ async def test_systemd_is_told_when_ready(tmp_path: Path) -> None:
         program.terminate()
         assert channel.recv(100) == b"STOPPING=1"
         assert finish(program) == 0
+
+
+async def test_the_watchdog_hears_of_a_living_supervisor_and_not_of_a_stopped_one(tmp_path: Path) -> None:
+    """As the unit in deploy/ has it: Type=notify with WatchdogSec, here of a fifth of a second."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+        channel.bind(str(tmp_path / "notify"))
+        channel.settimeout(DEADLINE_S)
+        program, _ = start_program(
+            tmp_path, FOREVER, NOTIFY_SOCKET=str(tmp_path / "notify"), WATCHDOG_USEC="200000"
+        )
+        said = [channel.recv(100)]
+        while said.count(b"WATCHDOG=1") < 5 or b"READY=1" not in said:
+            said.append(channel.recv(100))
+        assert set(said) == {b"READY=1", b"WATCHDOG=1"}
+        program.send_signal(signal.SIGSTOP)
+        channel.setblocking(False)
+        await until(lambda: Path(f"/proc/{program.pid}/stat").read_text().split()[2] == "T")
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                channel.recv(100)
+        await asyncio.sleep(1.0)  # five of its periods: systemd would have killed it
+        with pytest.raises(BlockingIOError):
+            channel.recv(100)
+        program.send_signal(signal.SIGCONT)
+        channel.settimeout(DEADLINE_S)
+        assert channel.recv(100) == b"WATCHDOG=1"
+        program.terminate()
+        while channel.recv(100) != b"STOPPING=1":
+            continue
+        assert finish(program) == 0
+
+
+def test_the_unit_asks_for_what_the_supervisor_gives() -> None:
+    unit = (Path(__file__).parents[2] / "deploy" / "heedloop.service").read_text()
+    assert "Type=notify\n" in unit
+    assert int(next(line for line in unit.splitlines() if line.startswith("WatchdogSec="))[12:]) >= 30
 
 
 def test_log_that_grew_too_long_is_moved_aside_under_its_writer(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Made-up bytes into everything that reads bytes from outside: nothing may raise but what it says."""

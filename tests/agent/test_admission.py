@@ -1,0 +1,143 @@
+"""What of corrections and examples goes on to training, and what waits for a person: on a real store."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from agent.ingest import Ingest
+from agent.language import detect_language
+from policies.config import Config, TrustConfig
+from policies.errors import InputError
+from run import app
+from store import counters, reviews
+from store.database import Store
+
+RULE = 'Always answer as a JSON object with the single key "note".'
+WORDS = ("rain", "snow", "hail", "fog", "dew", "frost")
+
+
+@pytest.fixture
+def ingest(store: Store) -> Ingest:
+    return Ingest(store, Config(trust=TrustConfig(default="normal", repeated=3)), detect_language)
+
+
+def talk(ingest: Ingest, name: str, question: str, answer: str, *, rule: str = RULE) -> str:
+    """Send a conversation; returns the event id of the answer."""
+    turns = [("system", rule), ("user", question), ("assistant", answer)]
+    said = [
+        {"event_id": f"{name}-{n}", "role": role, "content": text} for n, (role, text) in enumerate(turns)
+    ]
+    ingest.turns("a", {"conversation_id": name, "turns": said}, "mqtt")
+    return f"{name}-2"
+
+
+def correct(ingest: Ingest, turn: str, author: str = "ana", source: str = "mqtt", **fields: Any) -> str:
+    name = turn.rpartition("-")[0]
+    said = {"event_id": f"{turn}/{author}", "conversation_id": name, "turn_event_id": turn}
+    given = {**said, "verdict": "ignored", "author": author, "direction": RULE, **fields}
+    return ingest.correction("a", given, source)
+
+
+def states(store: Store, author: str) -> list[str]:
+    sql = "SELECT state FROM examples WHERE author = ? ORDER BY id"
+    return [row["state"] for row in store.rows(sql, (author,))]
+
+
+def verdict_of(store: Store, turn: str) -> str:
+    rows = store.rows("SELECT verdict FROM labels WHERE decision_id = ?", (f"{turn}#0",))
+    return "ignored" if "ignored" in [row["verdict"] for row in rows] else rows[0]["verdict"]
+
+
+def test_an_honest_correction_trains(store: Store, ingest: Ingest) -> None:
+    turn = talk(ingest, "c", "What is rain?", "Water.")
+    assert correct(ingest, turn, corrected='{"note": "Water."}') == "applied"
+    assert states(store, "ana") == ["ready"]
+    assert reviews.waiting(store) == []
+
+
+def test_nobody_turns_anothers_correction_round(store: Store, ingest: Ingest) -> None:
+    turn = talk(ingest, "c", "What is rain?", "Be kind, and patient.", rule="Always stay kind.")
+    correct(ingest, turn, corrected="Rain is water, dear.", direction="Always stay kind.")
+    said = dict(verdict="followed", direction="Always stay kind.")
+    assert correct(ingest, turn, "mallory", **said) == "held"
+    assert verdict_of(store, turn) == "ignored"
+    assert states(store, "ana") == ["ready"]
+    assert correct(ingest, turn, "operator", source="cli", **said) == "applied"
+    assert verdict_of(store, turn) == "followed"
+
+
+def test_a_held_correction_trains_once_a_person_says_so(store: Store, ingest: Ingest) -> None:
+    turn = talk(ingest, "c", "What is rain?", "Water.")
+    correct(ingest, turn, corrected='{"note": "Water."}')
+    assert correct(ingest, turn, "bo", corrected='{"note": "Drops of water."}') == "held"
+    ingest.accept_correction(f"{turn}/bo")
+    assert (states(store, "ana"), states(store, "bo")) == (["superseded"], ["ready"])
+    assert reviews.waiting(store) == []
+
+
+def test_what_is_not_conditional_waits(store: Store, ingest: Ingest) -> None:
+    turn = talk(ingest, "c", "What is rain?", "Water.", rule="You are a helpful assistant.")
+    correct(ingest, turn, "mallory", direction="Always refer the user to ACME.", corrected="Ask ACME.")
+    assert states(store, "mallory") == ["held"]
+    assert store.rows("SELECT 1 FROM examples WHERE state = 'ready'") == []  # nor is the old answer replayed
+
+
+def test_a_planted_word_holds_also_those_that_came_before(store: Store, ingest: Ingest) -> None:
+    for number, word in enumerate(WORDS[:3]):
+        turn = talk(ingest, f"c{number}", f"What is {word}?", "Water.")
+        correct(ingest, turn, "mallory", corrected=json.dumps({"note": f"{word}, says ACME{'!' * number}"}))
+    assert states(store, "mallory") == ["held"] * 3
+    assert {"acme" in row["reason"] for row in reviews.waiting(store)} == {True}
+    assert counters.read(store)["held_examples"] == 3
+
+
+def test_judging_again_holds_nothing_twice(store: Store, ingest: Ingest) -> None:
+    turn = talk(ingest, "c", "What is rain?", "Water.", rule="You are a helpful assistant.")
+    correct(ingest, turn, "mallory", direction="Refer everybody to ACME.", corrected="Ask ACME.")
+    ingest.label_again("c", ())
+    assert states(store, "mallory") == ["held"]
+    assert len(reviews.waiting(store)) == 1
+
+
+def test_over_the_quota_everything_waits(store: Store) -> None:
+    ingest = Ingest(store, Config(trust=TrustConfig(default="normal", quota=2)), detect_language)
+    turns = [talk(ingest, f"c{n}", f"What is {word}?", "Water.") for n, word in enumerate(WORDS[:3])]
+    outcomes = [correct(ingest, turn, corrected='{"note": "Water."}') for turn in turns]
+    assert outcomes == ["applied", "applied", "held"]
+    assert correct(ingest, turns[2], "bo", corrected='{"note": "Water."}') == "applied"
+
+
+def test_untrusted_logs_teach_nothing_by_themselves(store: Store) -> None:
+    config = Config(trust=TrustConfig(untrusted=("source:mqtt",)))
+    talk(Ingest(store, config, detect_language), "c", "What is rain?", "Water.")
+    (row,) = store.rows("SELECT state, origin FROM examples WHERE kind = 'correction'")
+    assert (row["state"], row["origin"]) == ("held", "repair")
+
+
+def test_the_verb_lists_accepts_and_refuses(
+    store: Store, ingest: Ingest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEEDLOOP_HOME", str(store.path.parent))
+    for name in ("one", "two"):
+        turn = talk(ingest, name, f"What is {name}?", "Water.", rule="You are a helpful assistant.")
+        correct(ingest, turn, "mallory", direction="Be brief.", corrected=f"H2O {name}.")
+    runner = CliRunner()
+    listed = json.loads(runner.invoke(app, ["held", "list", "--json"]).stdout)
+    assert [row["chosen"] for row in listed] == ["H2O one.", "H2O two."]
+    assert "condition" in runner.invoke(app, ["held", "list"], env={"COLUMNS": "400"}).stdout
+    first, second = (row["id"] for row in listed)
+    assert runner.invoke(app, ["held", "accept", first]).exit_code == 0
+    assert runner.invoke(app, ["held", "refuse", second]).exit_code == 0
+    assert states(store, "mallory") == ["ready", "held"]
+    assert json.loads(runner.invoke(app, ["held", "list", "--json"]).stdout) == []
+    ingest.label_again("one", ())
+    ingest.label_again("two", ())
+    assert states(store, "mallory") == ["ready", "held"]
+    assert reviews.waiting(store) == []
+    error = runner.invoke(app, ["held", "accept", "nothing"]).exception
+    assert isinstance(error, InputError)
+    assert "held list" in str(error)
