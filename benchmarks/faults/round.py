@@ -1,0 +1,139 @@
+"""One round: the fault, the way back, and what is found when all is quiet."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from benchmarks.faults.stage import Fault, Stage
+from policies.errors import HeedloopError
+from store import examples, steps
+from store.database import open_read_only
+from store.inspection import inspect
+
+LIMIT_S = {"loop": 30.0, "learner": 30.0, "broker": 30.0, "vllm": 60.0, "system": 90.0}
+"""Stated times of recovery: of the part that was hurt, until the whole works again."""
+_GIVE_UP_S = 150.0
+_QUIET_S = 60.0
+_POLL_S = 0.1
+
+
+def run(fault: Fault, stage: Stage, patience: float) -> dict[str, Any]:
+    """Inflict a fault on the working system; return one line for the journal.
+
+    `patience` stretches the time after which it counts as wedged, for a machine that others use, too.
+    """
+    stage.load.resume()
+    time.sleep(stage.random.uniform(0.5, 2.5))
+    before = _pids(stage)
+    proof = fault.inflict(stage)
+    hurt = time.monotonic()
+    back = until(lambda: _works(stage, fault, before), patience * _GIVE_UP_S)
+    recovery = time.monotonic() - hurt
+    stage.load.pause()
+    quiet = back and until(lambda: _is_quiet(stage), patience * _QUIET_S)
+    line: dict[str, Any] = {
+        "fault": fault.name,
+        "victim": fault.victim,
+        "proof": proof,
+        "pids": {"before": before, "after": _pids(stage)},
+        "recovery_s": round(recovery, 2),
+        "in_time": back and recovery <= LIMIT_S[fault.victim],
+        "wedged": int(not quiet),
+    }
+    return line | _account(stage)
+
+
+def settle(stage: Stage, seconds: float) -> bool:
+    """Wait until the system works, and all that was said is learned."""
+    return until(stage.system.is_ready, seconds) and until(lambda: _is_quiet(stage), seconds)
+
+
+def _works(stage: Stage, fault: Fault, before: Mapping[str, int | None]) -> bool:
+    """Say whether all processes are there, and a turn that is said now arrives."""
+    stage.system.keep()
+    if not stage.system.is_ready() or not stage.system.answers():
+        return False
+    serving = stage.system.known("serving")
+    stage.load.server = (serving["url"], serving["model_name"])  # a restart took other ports
+    now = _pids(stage)
+    if any(now.get(name) == before.get(name) for name in fault.replaced):
+        return False
+    said = stage.load.say(correct=False)
+    arrived = "SELECT count(*) FROM events WHERE event_id = ?"
+    return until(lambda: stage.system.one(arrived, said.turns[-1]) == 1, 3.0)
+
+
+def _is_quiet(stage: Stage) -> bool:
+    """Say whether everything said has come, is learned, and stands in a version that is live."""
+    if not stage.load.flush(0.1) or _missing(stage):
+        return False
+    store = open_read_only(stage.system.home)
+    try:
+        version = stage.system.version()
+        unsent = store.rows("SELECT count(*) FROM outbox WHERE sent IS NULL")[0][0]
+        waiting = store.rows("SELECT count(*) FROM corrections WHERE state = 'waiting'")[0][0]
+        durable = version is not None and (version.last_step or 0) == steps.last_confirmed(store)
+        learned = not examples.pending(store) and not steps.unfinished(store)
+        return durable and learned and not unsent and not waiting and stage.system.weights_agree() is None
+    except HeedloopError:
+        return False
+    finally:
+        store.close()
+
+
+def _missing(stage: Stage) -> list[str]:
+    """Return the ids that were said and are not in the store."""
+    said = {one for each in stage.load.said for one in (*each.turns, each.correction) if one is not None}
+    kept = "SELECT event_id FROM events UNION ALL SELECT event_id FROM corrections"
+    return sorted(said - {row[0] for row in stage.system.rows(kept)})
+
+
+def _account(stage: Stage) -> dict[str, Any]:
+    """Count what is lost, doubled, or wrong."""
+    missing = _missing(stage)
+    found = inspect(stage.system.home, learning=True)
+    doubles = [one for one in found if one.kind == "double"]
+    others = [one for one in found if one.kind not in ("double", "told")]
+    differs = _weights(stage)
+    return {
+        "lost": len(missing),
+        "duplicated": sum(one.number for one in doubles),
+        "weights_mismatch": int(differs is not None),
+        "said": sum(len(one.turns) + (one.correction is not None) for one in stage.load.said),
+        "answered": stage.load.answered,
+        "steps": stage.system.one("SELECT count(*) FROM steps WHERE state = 'confirmed'"),
+        "versions": stage.system.one("SELECT count(*) FROM versions"),
+        "findings": [f"{one.name}: {one.detail}" for one in (*doubles, *others)],
+        "detail": [*missing[:3], *([differs] if differs else [])],
+    }
+
+
+def _weights(stage: Stage) -> str | None:
+    try:
+        return stage.system.weights_agree()
+    except HeedloopError as error:
+        return str(error)
+
+
+def _pids(stage: Stage) -> dict[str, int | None]:
+    try:
+        rows = stage.system.rows("SELECT name, pid FROM processes")
+    except HeedloopError:
+        return {}
+    found: dict[str, int | None] = {row["name"]: row["pid"] for row in rows}
+    return {"up": stage.system.pid, **found}
+
+
+def until(found: Callable[[], bool], seconds: float) -> bool:
+    """Ask until it is so, for some seconds at most. Returns whether it came to be."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            if found():
+                return True
+        except HeedloopError:  # its store is not there yet, or its server is just restarting
+            time.sleep(_POLL_S)
+        time.sleep(_POLL_S)
+    return False

@@ -1,0 +1,1 @@
+"""How much a few corrections change, and what else they change."""

@@ -1,0 +1,1 @@
+"""Planted attacks on what is learned, before and after the defences."""

@@ -1,0 +1,43 @@
+"""The parts of benchmarks.poisoning that need no model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.poisoning import labelling
+from benchmarks.poisoning.__main__ import wilson
+from benchmarks.poisoning.people import Sent
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(labelling, "DECISIONS", 10)  # each text, with each direction
+
+
+def test_no_text_gets_itself_labelled_followed(few: None, tmp_path: Path) -> None:
+    for defended in (False, True):
+        found = labelling.asked_for(tmp_path / str(defended), defended=defended)
+        assert (found["n"], found["planted"]) == (40, 0)
+
+
+def test_a_stranger_overrules_nobody_and_where_all_are_trusted_the_last_word_counts(
+    few: None, tmp_path: Path
+) -> None:
+    assert labelling.overruled(tmp_path / "off", defended=False)["planted"] == 10
+    assert labelling.overruled(tmp_path / "on", defended=True)["planted"] == 0
+
+
+def test_interval_of_a_share() -> None:
+    assert wilson(0, 60) == (0.0, 0.0602)
+    assert wilson(30, 60) == (0.3773, 0.6227)
+
+
+def test_pieces_hold_everything_in_order() -> None:
+    sent = Sent(
+        [("a", "turns", {}), ("a", "corrections", {"n": 1}), ("a", "turns", {}), ("a", "corrections", {})]
+    )
+    first, rest = sent.pieces(1)
+    assert first.messages + rest.messages == sent.messages
+    assert len(first.messages) == 2
