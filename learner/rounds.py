@@ -92,11 +92,7 @@ class Rounds:
             pending = self._trainable(examples.pending(self._store))
             left = sum(usable.quota - usable.uses for usable in pending)
             rate = schedule.learning_rate(
-                self._config.training.learning_rate,
-                done,
-                warmup=self._config.training.warmup_steps,
-                remaining_uses=left,
-                planned_uses=left + used,
+                self._config.training, done, remaining_uses=left, planned_uses=left + used
             ) * backoff.factor(self._store)
             batch = self._batch(pending)
             if not batch:

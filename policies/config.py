@@ -97,6 +97,9 @@ class TrainingConfig(_Section):
     enabled: bool = True
     learning_rate: float = Field(2e-4, gt=0)
     warmup_steps: int = Field(3, ge=0)
+    full_rate_uses: int = Field(
+        16, ge=1, description="uses from which a round learns at the full rate; shorter ones at a part of it"
+    )
     corrections_per_batch: int = Field(2, ge=1)
     uses_per_example: int = Field(4, ge=1, description="times each correction is trained on")
     start_after_examples: int = Field(8, ge=1, description="start a round when so many wait ...")

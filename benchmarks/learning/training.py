@@ -103,13 +103,8 @@ class _Round:
     def rate(self, step: int) -> float:
         """Return the learning rate of a step."""
         left = sum(max(0, quota - self._uses["correction", i]) for i, quota in self._quota.items())
-        return schedule.learning_rate(
-            self._config.learning_rate,
-            step,
-            warmup=self._config.warmup_steps,
-            remaining_uses=left,
-            planned_uses=sum(self._quota.values()),
-        )
+        planned = sum(self._quota.values())
+        return schedule.learning_rate(self._config, step, remaining_uses=left, planned_uses=planned)
 
     def rows(self, step: int) -> list[Row]:
         """Return the rows of a step; none when nothing waits."""

@@ -58,13 +58,7 @@ def train(
         if not slots:
             return Trained(done, loss)
         left = sum(max(0, c.quota - c.uses) for c in waiting)
-        rate = schedule.learning_rate(
-            config.learning_rate,
-            done,
-            warmup=config.warmup_steps,
-            remaining_uses=left,
-            planned_uses=planned,
-        )
+        rate = schedule.learning_rate(config, done, remaining_uses=left, planned_uses=planned)
         rows = [_row(trainer, known[slot.example_id], slot.kind) for slot in slots]
         taken = trainer.step(rows, rate, _nowhere)
         if not taken.finite:

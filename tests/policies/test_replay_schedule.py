@@ -113,15 +113,25 @@ def test_round_starts(waiting: int, quiet_s: float, starts: bool) -> None:
 
 
 def test_learning_rate_warms_up_and_decays() -> None:
+    training = TrainingConfig(learning_rate=2e-4, warmup_steps=3)
     rates = [
-        learning_rate(2e-4, step, warmup=3, remaining_uses=40 - 2 * step, planned_uses=40)
-        for step in range(20)
+        learning_rate(training, step, remaining_uses=40 - 2 * step, planned_uses=40) for step in range(20)
     ]
     assert rates[0] == pytest.approx(2e-4 / 3)
     assert rates[1] == pytest.approx(2e-4 * 2 / 3 * 38 / 40)
     assert max(rates) == rates[2] == pytest.approx(2e-4 * 36 / 40)
     assert rates[2:] == sorted(rates[2:], reverse=True)
     assert rates[-1] == pytest.approx(2e-4 * 2 / 40)
-    assert learning_rate(1.0, 0, warmup=0, remaining_uses=9, planned_uses=3) == 1.0
-    assert learning_rate(1.0, 5, warmup=0, remaining_uses=0, planned_uses=3) == 0.0
-    assert learning_rate(1.0, 5, warmup=0, remaining_uses=0, planned_uses=0) == 0.0
+
+
+def test_learning_rate_stays_between_zero_and_its_peak() -> None:
+    training = TrainingConfig(learning_rate=1.0, warmup_steps=0, full_rate_uses=3)
+    assert learning_rate(training, 0, remaining_uses=9, planned_uses=3) == 1.0
+    assert learning_rate(training, 5, remaining_uses=0, planned_uses=3) == 0.0
+    assert learning_rate(training, 5, remaining_uses=0, planned_uses=0) == 0.0
+
+
+def test_a_short_round_learns_at_a_part_of_the_rate() -> None:
+    training = TrainingConfig(learning_rate=1.0, warmup_steps=0, full_rate_uses=16)
+    assert learning_rate(training, 0, remaining_uses=4, planned_uses=4) == 0.25
+    assert learning_rate(training, 0, remaining_uses=16, planned_uses=16) == 1.0
