@@ -110,7 +110,7 @@ READERS = (
                 _listed_keys,
             ),
             (
-                rf"{_JSON}(?: that has| that contains| having| with| whose| containing| using| under| and)? "
+                rf"{_JSON}(?:,? (?:that has|that contains|having|with|whose|containing|using|under|and))? "
                 rf"(?:exactly |only |just |the |one |a |single )*{_KEY}"
                 rf"(?: is| named| called| must be| should be|:|"
                 rf',)* "#(?P<n>\d+)"(?! or\b)(?! and (?!nothing))(?!,)',

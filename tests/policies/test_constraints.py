@@ -53,6 +53,7 @@ READ = [
     ('Your answer must be a list of 2 lines, each beginning with "- ".', Bullets(2, only=True)),
     ('Reply only with 2 bullets that start with "- ".', Bullets(2, only=True)),
     ('Answer as a JSON object with the single key "result".', JsonObject(("result",))),
+    ('Answer in JSON, with the single key "x".', JsonObject(("x",))),
     ('Reply only with JSON of the form {"message": "..."}.', JsonObject(("message",))),
     ('Your whole answer must be one JSON object whose key is "response".', JsonObject(("response",))),
     ('Output valid JSON with one key named "result" and nothing else.', JsonObject(("result",))),
