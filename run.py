@@ -9,11 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
-from agent.verbs import held, labels, logs, orders, output, past, present, quarantine, setup
+from agent.verbs import held, labels, logs, orders, past, present, quarantine, setup
 from learner.verbs import steering, vectors, versions
 from policies.config import Config
 from policies.errors import HeedloopError
 from store.home import home_of
+from store.printing import print_json
 from store.settings import load_config
 
 app = typer.Typer(
@@ -60,7 +61,7 @@ def demo(seed: Seed = 0, model: Model = "smollm2") -> None:
     """See it learn: ten corrections, a live server that starts to heed, poison that is caught and undone."""
     from agent.demo.play import run_demo
 
-    output.print_json(asyncio.run(run_demo(Path(__file__), home_of(_load()), seed, str(model))))
+    print_json(asyncio.run(run_demo(Path(__file__), home_of(_load()), seed, str(model))))
 
 
 @app.command()

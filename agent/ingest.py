@@ -27,7 +27,7 @@ from policies.constraints import Detect
 from policies.errors import InputError
 from policies.label import Label
 from policies.labelling import Calibration, Case
-from policies.messages import AlertEvent, CorrectionPayload
+from policies.messages import CorrectionPayload
 from policies.parsing import Rejected, decode, parse_command, parse_correction, parse_turns
 from policies.parsing import rejected as reject
 from policies.turn import Turn
@@ -43,7 +43,7 @@ from store import (
     outbox,
     reviews,
 )
-from store.clock import now_ms, rfc3339
+from store.clock import now_ms
 from store.database import Store
 from store.wakeup import Process, notify
 
@@ -246,7 +246,7 @@ class Ingest:
             counters.add(connection, name, amount)
         if piece.alert is not None:
             log.warning(piece.alert)
-            outbox.put(connection, AlertEvent(ts=rfc3339(now_ms()), message=piece.alert))
+            outbox.alert(connection, piece.alert)
             self._woken.add("loop")
         offsets.put(connection, piece.offset)
 

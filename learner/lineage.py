@@ -26,7 +26,7 @@ from learner.versioning.files import Damaged
 from learner.versioning.retire import retire
 from policies.config import GuardConfig
 from policies.errors import ConfigError, GuardRefused
-from policies.messages import AlertEvent, RollbackEvent, VersionEvent
+from policies.messages import RollbackEvent, VersionEvent
 from store import branches, examples, outbox, state, steps, versions
 from store.clock import now_ms, rfc3339
 from store.database import Store
@@ -167,16 +167,7 @@ class Lineage:
         if self.unsaved():
             raise GuardRefused(f"{self.unsaved()} steps have not been probed yet: try again after the probe")
         parent = self.version
-        version = versions.new_version(
-            parent,
-            kind,
-            first_step=None,
-            last_step=parent.last_step,
-            file=parent.file,
-            fingerprint=parent.fingerprint,
-            note=note,
-        )
-        version = _with_file_of(version, parent)
+        version = _again(parent, kind, parent.last_step, note)
         with self._store.write() as connection:
             versions.add(connection, version)
             record(connection, version)
@@ -194,16 +185,7 @@ class Lineage:
         if self.unsaved():
             raise GuardRefused(f"{self.unsaved()} steps have not been probed yet: try again after the probe")
         self.require_restorable(target)
-        version = versions.new_version(
-            target,
-            "vector",
-            first_step=None,
-            last_step=steps.last_confirmed(self._store),
-            file=target.file,
-            fingerprint=target.fingerprint,
-            note=note,
-        )
-        version = _with_file_of(version, target)
+        version = _again(target, "vector", steps.last_confirmed(self._store), note)
         with self._store.write() as connection:
             record(connection)
             versions.add(connection, version)
@@ -226,16 +208,7 @@ class Lineage:
         `target` is damaged, its nearest sound ancestor is taken, the alert says so, and the steps in between
         are taken again.
         """
-        version = versions.new_version(
-            target,
-            "rollback",
-            first_step=None,
-            last_step=target.last_step,
-            file=target.file,
-            fingerprint=target.fingerprint,
-            note=reason,
-        )
-        version = _with_file_of(version, target)
+        version = _again(target, "rollback", target.last_step, reason)
         with self._store.write() as connection:
             undone = steps.take_over(connection, self._steps_of(target) + self._steps_elsewhere())
             quarantined = examples.quarantine(connection, undone, reason)
@@ -319,16 +292,7 @@ class Lineage:
         usable = (v for v in ancestors if v.file != version.file and v.state == "good")
         target = next(v for v in usable if self._archive.is_sound(v))  # the base always is
         message = f"version file {version.file} is damaged: went back to version {target.id}"
-        back = versions.new_version(
-            target,
-            "rollback",
-            first_step=None,
-            last_step=target.last_step,
-            file=target.file,
-            fingerprint=target.fingerprint,
-            note=message,
-        )
-        back = _with_file_of(back, target)
+        back = _again(target, "rollback", target.last_step, message)
         with self._store.write() as connection:
             versions.mark_damaged(connection, version.file)
             steps.undo_after(connection, target.last_step or 0, "redo")
@@ -428,7 +392,7 @@ class Lineage:
     def _alert(self, message: str) -> None:
         log.error(message)
         with self._store.write() as connection:
-            outbox.put(connection, AlertEvent(ts=rfc3339(now_ms()), message=message))
+            outbox.alert(connection, message)
 
 
 def version_event(version: Version) -> VersionEvent:
@@ -441,8 +405,17 @@ def _with_file(version: Version, stored: Stored) -> Version:
     return version.model_copy(update=kept)
 
 
-def _with_file_of(version: Version, other: Version) -> Version:
-    """Return a version with the bytes, and the trainer's state, of another."""
+def _again(target: Version, kind: VersionKind, last_step: int | None, note: str) -> Version:
+    """Return a new version with the bytes, and the trainer's state, of `target`, its parent."""
+    version = versions.new_version(
+        target,
+        kind,
+        first_step=None,
+        last_step=last_step,
+        file=target.file,
+        fingerprint=target.fingerprint,
+        note=note,
+    )
     shared = ("file", "sha256", "bytes", "full_bytes", "trainer", "trainer_sha256", "trainer_bytes")
-    kept = {name: getattr(other, name) for name in shared}
-    return version.model_copy(update=kept | {"moments": "fresh" if other.trainer is None else "restored"})
+    kept = {name: getattr(target, name) for name in shared}
+    return version.model_copy(update=kept | {"moments": "fresh" if target.trainer is None else "restored"})

@@ -9,9 +9,7 @@ import structlog
 
 from learner.live.load import LoadWords
 from learner.pacing import Pace, Pacer
-from policies.messages import AlertEvent
 from store import outbox, state
-from store.clock import now_ms, rfc3339
 from store.database import Store
 
 log = structlog.get_logger()
@@ -41,7 +39,7 @@ class PaceReport:
             state.put(connection, "prefix_cache", _cache(load))
             if load.cache in _ALERTS:
                 message = _ALERTS[load.cache]
-                outbox.put(connection, AlertEvent(ts=rfc3339(now_ms()), message=message))
+                outbox.alert(connection, message)
                 log.warning(message)
 
     def tell(self) -> None:
@@ -56,7 +54,7 @@ class PaceReport:
             if self._load is not None:
                 state.put(connection, "prefix_cache", _cache(self._load))
             if turned and starved:
-                outbox.put(connection, AlertEvent(ts=rfc3339(now_ms()), message=_starved(pace)))
+                outbox.alert(connection, _starved(pace))
         if turned:
             log.warning("starved" if starved else "no longer starved", **asdict(pace))
         self._told, self._when = pace, time.monotonic()

@@ -16,10 +16,8 @@ import structlog
 from learner.rehearsing import SHOTS, Ask, Planned, attempt, few_shot, follows, plan
 from policies.config import RehearsalConfig
 from policies.errors import Unreachable
-from policies.messages import AlertEvent
 from policies.rehearsing import other_directions, prompts_of, shares
 from store import examples, outbox, rehearsals
-from store.clock import now_ms, rfc3339
 from store.database import Store
 
 __all__ = ["Rehearsal", "follows"]
@@ -118,4 +116,4 @@ class Rehearsal:
         self._silent = True
         message = f"nothing is rehearsed, training goes on without: {error}"
         with self._store.write() as connection:
-            outbox.put(connection, AlertEvent(ts=rfc3339(now_ms()), message=message))
+            outbox.alert(connection, message)

@@ -23,7 +23,7 @@ from policies import guard, replay, schedule
 from policies.config import Config
 from policies.errors import InputError
 from policies.example import Example
-from policies.messages import AlertEvent, ProbeEvent, StepEvent
+from policies.messages import ProbeEvent, StepEvent
 from store import backoff, examples, outbox, probes, quarantine, state, steps, versions
 from store.clock import now_ms, rfc3339
 from store.database import Store
@@ -99,10 +99,10 @@ class Rounds:
                 self._end()
                 break
             self._step(batch, rate)
-            if self._unprobed() >= self._config.guard.every_steps and not self.check():
+            if self._lineage.unsaved() >= self._config.guard.every_steps and not self.check():
                 self._end()
                 return
-        if self._unprobed():
+        if self._lineage.unsaved():
             self.check()
 
     def _begin(self) -> int:
@@ -156,7 +156,7 @@ class Rounds:
                 free = quarantine.acquit(connection, harms, named)
                 message += f", {free} found innocent wait again; the cause: {', '.join(named)}"
             message += f"; learning rate times {rate:g} (`run.py quarantine list`)"
-            outbox.put(connection, AlertEvent(ts=rfc3339(now_ms()), message=message))
+            outbox.alert(connection, message)
         log.warning("breach", message=message)
 
     def measure_noise(self) -> None:
@@ -241,7 +241,7 @@ class Rounds:
         except InputError as error:
             with self._store.write() as connection:
                 examples.refuse(connection, example.id)
-                outbox.put(connection, AlertEvent(ts=rfc3339(now_ms()), message=f"not trained on: {error}"))
+                outbox.alert(connection, f"not trained on: {error}")
             return False
         self._known[example.id] = example
         return True
@@ -263,10 +263,7 @@ class Rounds:
                 StepEvent(ts=rfc3339(now_ms()), step=step_id, state="dropped", loss=None, replay_share=share),
             )
             for example_id in repeated:
-                outbox.put(
-                    connection,
-                    AlertEvent(ts=rfc3339(now_ms()), message=f"{example_id} quarantined: {reason}"),
-                )
+                outbox.alert(connection, f"{example_id} quarantined: {reason}")
         log.warning("step dropped", step=step_id, reason=reason, quarantined=repeated)
 
     def _hold(self, step_id: int, seconds: float, outliers: Mapping[str, str]) -> None:
@@ -277,12 +274,8 @@ class Rounds:
             for name, reason in outliers.items():
                 examples.hold(connection, [name], reason)
             message = f"held for review (`run.py held list`): {said}"
-            outbox.put(connection, AlertEvent(ts=rfc3339(now_ms()), message=message))
+            outbox.alert(connection, message)
         log.warning("step dropped, examples held", step=step_id, reasons=said)
-
-    def _unprobed(self) -> int:
-        """Return how many confirmed steps the last durable version does not have."""
-        return steps.confirmed_after(self._store, self._lineage.version.last_step or 0)
 
     def _record(self, run: ProbeRun, verdict: ProbeVerdict, reason: str = "") -> None:
         values = {name: probes.mean(list(items.values())) for name, items in run.scores.items() if items}

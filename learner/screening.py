@@ -32,7 +32,7 @@ class Screening:
         """Return those of the waiting examples whose author and conversation have room in the next batch."""
         found = senders.of_examples(self._store, [usable.example.id for usable in pending])
         waiting = {usable.example.id: self._slot(found.get(usable.example.id)) for usable in pending}
-        if len({slot.person for slot in waiting.values() if slot.level != "trusted"}) == 0:
+        if all(slot.level == "trusted" for slot in waiting.values()):
             return list(pending)
         taken = [self._slot(one) for one in senders.of_last_slots(self._store, self._trust.window)]
         room = trust.within_shares(waiting, taken, slots, self._trust)

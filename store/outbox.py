@@ -6,8 +6,8 @@ import sqlite3
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from policies.messages import OutboundEvent
-from store.clock import now_ms
+from policies.messages import AlertEvent, OutboundEvent
+from store.clock import now_ms, rfc3339
 from store.database import Store
 
 KEPT = 10_000
@@ -27,6 +27,11 @@ def put(connection: sqlite3.Connection, event: OutboundEvent) -> None:
     connection.execute(
         "INSERT INTO outbox (payload, created) VALUES (?, ?)", (event.model_dump_json(), now_ms())
     )
+
+
+def alert(connection: sqlite3.Connection, message: str) -> None:
+    """Queue what a person should know."""
+    put(connection, AlertEvent(ts=rfc3339(now_ms()), message=message))
 
 
 def unsent(store: Store, limit: int = 100) -> list[Outgoing]:

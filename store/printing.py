@@ -1,4 +1,4 @@
-"""Printing: JSON for programs, tables for people."""
+"""Printing, for the verbs of both rooms: JSON for programs, tables for people."""
 
 from __future__ import annotations
 

@@ -8,12 +8,12 @@ import typer
 
 from agent.ingest import Ingest
 from agent.language import detect_language
-from agent.verbs.output import moment, print_json, print_table
 from policies.config import Config
 from policies.errors import InputError
 from store import corrections, examples, reviews, wakeup
 from store.database import Store, open_read_only, open_store
 from store.home import home_of
+from store.printing import moment, print_json, print_table
 from store.settings import load_config
 
 commands = typer.Typer(

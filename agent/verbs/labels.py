@@ -17,7 +17,6 @@ from rich.text import Text
 from agent.ingest import Ingest
 from agent.language import detect_language
 from agent.relabelling import label_again, own_calibrations
-from agent.verbs.output import print_json, print_table
 from policies.config import Config
 from policies.errors import ConfigError
 from policies.label import Label, Verdict
@@ -26,6 +25,7 @@ from store import calibrations, labels
 from store.clock import new_id
 from store.database import Store, open_read_only, open_store
 from store.home import home_of
+from store.printing import print_json, print_table
 from store.settings import load_config
 
 commands = typer.Typer(no_args_is_help=True, help="Review labels, label again, calibrate.")

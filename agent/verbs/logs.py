@@ -11,12 +11,12 @@ from agent.ingest import Ingest
 from agent.labelling_rows import label_line
 from agent.language import detect_language
 from agent.reading import FileReading, read_file, shared_sessions, summarise
-from agent.verbs.output import print_json, print_table
 from policies.config import Config
 from policies.errors import ConfigError, InputError
 from store.clock import now_ms
 from store.database import open_store
 from store.home import home_of
+from store.printing import print_json, print_table
 
 _TOLD = 20
 """Records of a file, or reasons, that are named; the rest is counted."""

@@ -7,13 +7,13 @@ from typing import Any
 
 from agent.ingest import Ingest
 from agent.language import detect_language
-from agent.verbs.output import print_json, print_table
 from policies.config import Config
 from policies.errors import InputError
 from store import events, orders
 from store.clock import new_id
 from store.database import open_read_only, open_store
 from store.home import home_of
+from store.printing import print_json, print_table
 
 
 def give_correction(

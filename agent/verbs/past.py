@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from agent.verbs.output import moment, print_json, print_table
 from policies.config import Config
 from store import forgetting as forgetting_of
 from store import history
 from store.database import open_read_only
 from store.home import home_of
+from store.printing import moment, print_json, print_table
 
 _SHADES = " ░▒▓█"
 _STEP_NUMBERS = ("loss", "learning_rate", "replay_share", "seconds")

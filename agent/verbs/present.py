@@ -7,10 +7,10 @@ from typing import Any
 
 from rich.console import Console
 
-from agent.verbs.output import moment, print_json, print_table
 from policies.config import Config
 from store.database import open_read_only
 from store.home import home_of
+from store.printing import moment, print_json, print_table
 from store.status import summary
 
 REFRESH_S = 1.0

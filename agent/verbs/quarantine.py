@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from agent.verbs.output import moment, print_json, print_table
 from policies.errors import InputError
 from store import quarantine, wakeup
 from store.database import open_read_only, open_store
 from store.home import home_of
+from store.printing import moment, print_json, print_table
 from store.settings import load_config
 
 commands = typer.Typer(

@@ -12,10 +12,10 @@ from pydantic import BaseModel
 from agent.diagnosis.proof import Prove, findings_of
 from agent.diagnosis.store import Live, examine_store
 from agent.doctor import examine, exit_code
-from agent.verbs.output import print_json, print_table
 from policies import messages, topics
 from policies.config import Config
 from store.home import home_of
+from store.printing import print_json, print_table
 from store.settings import flatten, load_config, origins
 
 commands = typer.Typer(no_args_is_help=True, help="Look at the configuration.")

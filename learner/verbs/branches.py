@@ -7,9 +7,10 @@ from typing import Annotated, Any
 import typer
 
 from learner.verbs.house import House, opened
-from learner.verbs.printing import print_json, print_table, say, show
+from learner.verbs.printing import say, show
 from policies.errors import InputError
 from store import applications, branches, versions
+from store.printing import print_json, print_table
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 

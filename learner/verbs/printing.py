@@ -1,29 +1,11 @@
-"""Printing: JSON for programs, tables for people."""
+"""What the learner's verbs print beside JSON and tables: what was found, and talk."""
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Iterable, Sequence
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
-
-def print_json(value: Any) -> None:
-    """Print one JSON value on one line of stdout."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
-
-
-def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table on stdout; nothing but its title and a dash when it has no rows."""
-    table = Table(title=title, title_justify="left", header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*(_cell(value) for value in row))
-    Console().print(table if table.row_count else f"{title}: -", highlight=False)
+from store.printing import print_json, print_table
 
 
 def show(title: str, found: dict[str, Any], *, json: bool) -> None:
@@ -45,9 +27,3 @@ def _flat(found: dict[str, Any]) -> dict[str, object]:
         nested = value.items() if isinstance(value, dict) else None
         flat |= {f"{name}: {key}": part for key, part in nested} if nested is not None else {name: value}
     return flat
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from learner.verbs.house import House, opened
-from learner.verbs.printing import print_json, print_table, say, show
+from learner.verbs.printing import say, show
 from policies.errors import InputError
+from store.printing import print_json, print_table
 
 commands = typer.Typer(
     no_args_is_help=True,

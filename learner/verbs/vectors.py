@@ -9,8 +9,9 @@ import typer
 
 from learner.verbs import branches
 from learner.verbs.house import House, opened
-from learner.verbs.printing import print_json, print_table, say, show
+from learner.verbs.printing import say, show
 from policies.errors import InputError
+from store.printing import print_json, print_table
 
 commands = typer.Typer(
     no_args_is_help=True,

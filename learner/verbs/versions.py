@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from learner.verbs.house import House, opened
-from learner.verbs.printing import print_json, print_table, say, show
+from learner.verbs.printing import say, show
 from policies.errors import InputError
 from store import examples, probes, versions
+from store.printing import print_json, print_table
 from store.versions import Version
 
 if TYPE_CHECKING:

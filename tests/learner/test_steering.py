@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from steering_vectors import steering_vector
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen3_5ForCausalLM, Qwen3_5TextConfig
 
 from learner.live.steering import decoder_layers, silence
 from learner.steering.activations import recurrent_states, residuals, steered
 from learner.steering.extraction import Directions, choose, find_directions, random_rows, rows_of
-from learner.steering.file import Steering, SteeringVector
+from learner.steering.file import Steering
 from learner.steering.pairs import PairIds, from_file
 from policies.errors import InputError
 
@@ -133,18 +134,7 @@ def test_recurrent_states_are_read_of_gated_delta_layers_only(model: PreTrainedM
 
 def test_a_vector_is_kept_and_given_back_and_nonsense_is_refused(tmp_path: Path) -> None:
     rows = torch.randn(LAYERS, WIDTH, generator=torch.Generator().manual_seed(0))
-    vector = SteeringVector(
-        name="loud",
-        model_hash="h",
-        method="pca",
-        layer=2,
-        strength=0.5,
-        norm=1.0,
-        gain=0.1,
-        margin=0.2,
-        pairs=4,
-        source="test",
-    )
+    vector = steering_vector(name="loud", method="pca", layer=2, strength=0.5, gain=0.1, margin=0.2, pairs=4)
     steering = Steering(tmp_path, "h")
     steering.keep(vector, Directions(-rows, rows))
     assert steering.open("loud") == vector

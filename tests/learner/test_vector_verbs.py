@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from steering_vectors import steering_vector
 from typer.testing import CliRunner
 
 from learner.base_model import model_hash
 from learner.steering.extraction import Directions
-from learner.steering.file import Steering, SteeringVector
+from learner.steering.file import Steering
 from learner.verbs import steering, vectors
 from policies.errors import HeedloopError, InputError, Unreachable
 from store import branches, state, versions
@@ -131,18 +132,7 @@ def test_nonsense_is_one_clear_line(
     home: Path, base: Path, words: tuple[str, ...], kind: type[HeedloopError], says: str
 ) -> None:
     rows = torch.eye(2, 16)
-    vector = SteeringVector(
-        name="s",
-        model_hash=model_hash(base),
-        method="mean",
-        layer=1,
-        strength=1.0,
-        norm=1.0,
-        gain=0.0,
-        margin=0.0,
-        pairs=3,
-        source="test",
-    )
+    vector = steering_vector(model_hash=model_hash(base))
     Steering(home, vector.model_hash).keep(vector, Directions(rows, rows.clone()))
     with pytest.raises(kind) as refused:
         run(*words)

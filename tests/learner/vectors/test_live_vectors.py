@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from steering_vectors import steering_vector
 from torch import Tensor
 
 from learner.archive import Archive
@@ -23,7 +24,7 @@ from learner.rehearsal import follows
 from learner.rounds import Rounds
 from learner.serving import _answer
 from learner.steering.extraction import Directions
-from learner.steering.file import Steering, SteeringVector
+from learner.steering.file import Steering
 from learner.steering.live import LiveSteering
 from learner.trainer import Trainer
 from learner.vectors.blocks import Block
@@ -110,18 +111,7 @@ def _noise(values: dict[str, Tensor], seed: int) -> Iterator[Block]:
 def _keep_direction(steering: Steering, shape: tuple[int, int], hashed: str) -> None:
     rows = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     steering.keep(
-        SteeringVector(
-            name="noise",
-            model_hash=hashed,
-            method="mean",
-            layer=12,
-            strength=4.0,
-            norm=1.0,
-            gain=0.0,
-            margin=0.0,
-            pairs=3,
-            source="test",
-        ),
+        steering_vector(name="noise", model_hash=hashed, layer=12, strength=4.0),
         Directions(rows, rows.clone()),
     )
 
