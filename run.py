@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from agent.verbs import held, labels, logs, orders, past, present, quarantine, setup
-from learner.verbs import steering, vectors, versions
+from learner.verbs import experiment, steering, vectors, versions
 from policies.config import Config
 from policies.errors import HeedloopError
 from store.home import home_of
@@ -24,7 +24,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 refused by the guard, 69 unreachable.",
 )
 rooms = {"config": setup, "labels": labels, "held": held, "quarantine": quarantine}
-rooms |= {"versions": versions, "vectors": vectors, "steer": steering}
+rooms |= {"versions": versions, "vectors": vectors, "steer": steering, "experiment": experiment}
 for name, room in rooms.items():
     app.add_typer(room.commands, name=name)
 

@@ -26,11 +26,11 @@ from typing import Any
 
 import torch
 
-from benchmarks.learning import material
-from benchmarks.learning.directions import FIVE, Direction
-from benchmarks.learning.scoring import answered, answers_of
-from benchmarks.learning.training import Models, corrections_of, learn
 from learner.base_model import model_hash, resolve_model
+from learner.experiments import material
+from learner.experiments.course import Models, corrections_of, learn
+from learner.experiments.directions import FIVE, Direction
+from learner.experiments.scoring import answered, answers_of
 from learner.general_pool import load_or_make
 from learner.model import load_model
 from learner.probing.material import load_material

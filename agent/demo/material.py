@@ -10,6 +10,7 @@ from importlib.resources import files
 from pydantic import BaseModel, ConfigDict
 
 from policies.turn import Message
+from store.questions import Questions, load_questions
 
 
 class DirectionForms(BaseModel):
@@ -23,16 +24,10 @@ class DirectionForms(BaseModel):
     keys_held_out: tuple[str, ...]
 
 
-class Material(BaseModel):
+class Material(Questions):
     """All texts of the demo; the pools of questions are pairwise disjoint (tested)."""
 
-    model_config = ConfigDict(frozen=True)
-
-    system: str
     direction: DirectionForms
-    train: tuple[str, ...]
-    held_out: tuple[str, ...]
-    load: tuple[str, ...]
     poison: tuple[str, ...]
 
 
@@ -49,7 +44,8 @@ class Prompt(BaseModel):
 
 def load_material() -> Material:
     """Read the demo's texts from the package."""
-    return Material.model_validate_json(files("agent.demo").joinpath("questions.json").read_text())
+    own = json.loads(files("agent.demo").joinpath("scenario.json").read_text())
+    return Material.model_validate({**load_questions().model_dump(), **own})
 
 
 def corrected_prompts(material: Material, count: int, seed: int) -> list[Prompt]:

@@ -25,12 +25,12 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.learning import scoring
 from benchmarks.learning.cells import TAUGHT, Cell, Results, cells_of
 from benchmarks.learning.recipes import learned_by
 from benchmarks.learning.summary import summary
-from benchmarks.learning.training import Models, corrections_of
 from learner.base_model import model_hash, resolve_model
+from learner.experiments import scoring
+from learner.experiments.course import Models, corrections_of
 from learner.general_pool import load_or_make
 from learner.model import load_model
 from learner.probing.material import load_material

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.learning.directions import FIVE, JSON_KEY, LOWERCASE, Direction
+from learner.experiments.directions import FIVE, JSON_KEY, LOWERCASE, Direction
 
 TAUGHT: dict[str, tuple[Direction, ...]] = {
     "json_key": (JSON_KEY,),

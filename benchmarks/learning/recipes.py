@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from transformers import PreTrainedTokenizerBase
 
-from benchmarks.learning.training import Learned, Models, learn
+from learner.experiments.course import Learned, Models, learn
 from learner.frozen import frozen_hidden
 from learner.model import trainable
 from learner.tokens import Row, answer_ids, build_row, prompt_of

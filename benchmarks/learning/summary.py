@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
 from benchmarks.learning.cells import BASELINES, COUNTS, Results
+from learner.experiments.intervals import of_rates
 
-_T = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
-"""Student's t, two-sided 95 %, by number of seeds."""
 _AVERAGED = ("leak", "leak_other", "leak_no_system", "quality", "facts_delta", "nll_ratio", "train_seconds")
 
 
@@ -37,7 +35,7 @@ def merged(rows: list[dict[str, Any]]) -> dict[str, Any]:
     items = sum(len(hits) for row in rows for hits in row["follow_items"].values())
     return {
         "follow_rate": fmean(follow),
-        "interval": interval(follow, items),
+        "interval": of_rates(follow, items),
         "follow_by_direction": {
             name: fmean(row["follow"][name] for row in rows) for name in rows[0]["follow"]
         },
@@ -46,15 +44,3 @@ def merged(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "seeds": len(rows),
         "items": items,
     }
-
-
-def interval(rates: list[float], items: int) -> tuple[float, float]:
-    """Return the 95 % interval of a mean: Student's t over seeds; of one seed, Wilson's over its items."""
-    mean = fmean(rates)
-    if len(rates) > 1:
-        half = _T[min(len(rates), 10)] * stdev(rates) / math.sqrt(len(rates))
-        return max(0.0, mean - half), min(1.0, mean + half)
-    z = 1.96
-    centre = (mean + z * z / (2 * items)) / (1 + z * z / items)
-    half = z * math.sqrt(mean * (1 - mean) / items + z * z / (4 * items * items)) / (1 + z * z / items)
-    return max(0.0, centre - half), min(1.0, centre + half)

@@ -8,8 +8,8 @@ from statistics import fmean
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from benchmarks.learning import material
-from benchmarks.learning.directions import Direction
+from learner.experiments import material
+from learner.experiments.directions import Direction
 from learner.generation import greedy
 from learner.probing.material import Fact, load_material
 from learner.probing.scores import fact_matches, matches, text_nll

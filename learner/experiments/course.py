@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from benchmarks.learning import material
-from benchmarks.learning.directions import Direction
-from benchmarks.learning.scoring import answers_of
+from learner.experiments import material
+from learner.experiments.directions import Direction
+from learner.experiments.scoring import answers_of
 from learner.rehearsing import rehearse
 from learner.tokens import Row
 from learner.trainer import Trainer

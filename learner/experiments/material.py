@@ -6,13 +6,13 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agent.demo.material import load_material
-from benchmarks.learning.directions import OTHERS, Direction
+from learner.experiments.directions import OTHERS, Direction
 from policies.example import Example
 from policies.turn import Message
 from policies.twins import twin
+from store.questions import load_questions
 
-_MATERIAL = load_material()
+_MATERIAL = load_questions()
 SYSTEM = _MATERIAL.system
 HELD_OUT = _MATERIAL.held_out
 REHEARSED = _MATERIAL.load
