@@ -27,7 +27,8 @@ Tell = Callable[[str], None]
 class Setting:
     """One run of an experiment.
 
-    `cache` is a folder that outlives it, for what is dear and can be taken again; `home` is the state folder, for experiments that look at the user's own examples.
+    `cache` is a folder that outlives it, for what is dear and can be taken again; `home` is the state folder,
+    for experiments that look at the user's own examples.
     """
 
     model: str
