@@ -35,7 +35,7 @@ class Report(BaseModel):
     """What an experiment found. `answer` is plain, and may be no or not measurable at this size.
 
     `measured` names the figure behind the answer; `value`, its 95 % `interval` and its `n` items are that
-    figure's. `data` is all that tables and pictures are made of. `toy` marks a stand-in model or too few items.
+    figure's. `data` is all that tables and pictures are made of. `toy` marks a stand-in or too few items.
     """
 
     model_config = ConfigDict(frozen=True)
