@@ -33,7 +33,7 @@ lint: $(READY) ## check style, types and the direction of imports
 	@$(VENV)/mypy
 	@$(VENV)/lint-imports
 
-BENCHMARKS := step labels ingest prefix_cache pacing serving learner learning demo poisoning guard forgetting versions vectors steering
+BENCHMARKS := step labels ingest prefix_cache pacing serving learner learning demo poisoning guard forgetting versions vectors steering ui
 bench: $(READY) ## run the benchmarks (NAME=x for one; ARGS="--quick")
 	@for name in $(or $(NAME),$(BENCHMARKS)); do \
 		printf '\n== %s\n' "$$name"; \

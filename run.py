@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from agent.verbs import held, labels, logs, orders, past, present, quarantine, setup
-from learner.verbs import experiment, steering, vectors, versions
+from agent.verbs import held, labels, logs, orders, past, present, quarantine, setup, window
+from learner.verbs import experiment, export, steering, vectors, versions
 from policies.config import Config
 from policies.errors import HeedloopError
 from store.home import home_of
@@ -23,8 +23,9 @@ app = typer.Typer(
     help="Correct your agent once; the live model changes; nothing pauses.",
     epilog="Exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 refused by the guard, 69 unreachable.",
 )
-rooms = {"config": setup, "labels": labels, "held": held, "quarantine": quarantine}
-rooms |= {"versions": versions, "vectors": vectors, "steer": steering, "experiment": experiment}
+rooms = {"config": setup, "labels": labels, "held": held, "quarantine": quarantine, "ui": window}
+rooms |= {"versions": versions, "vectors": vectors, "steer": steering}
+rooms |= {"experiment": experiment, "export": export}
 for name, room in rooms.items():
     app.add_typer(room.commands, name=name)
 

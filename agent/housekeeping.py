@@ -64,6 +64,7 @@ def cutoffs(config: RetentionConfig, now: int) -> Cutoffs:
         dead_letters=before(config.dead_letters_days),
         label_history=before(config.label_history_days),
         conversations=before(config.conversations_days),
+        outbox=before(config.outbox_days),
     )
 
 

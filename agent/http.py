@@ -5,17 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import uvicorn
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
-from prometheus_client.registry import Collector
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
@@ -24,17 +20,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from agent.http_guard import Guard
+from agent.metrics import Meters, read
 from policies.errors import ConfigError, InputError
 from policies.parsing import decode
 from store.clock import new_id
-from store.database import Store, open_read_only
-from store.status import readiness, summary
+from store.status import readiness
 
 _NEEDED = ("vllm", "learner")
-_SHARE = 20
-"""So many times as long as it took to count everything, the counts serve the next scrapes."""
-
-
 COMMANDS = ("pause", "resume", "rollback")
 
 
@@ -48,24 +40,22 @@ class Orders:
 
 
 def make_app(
-    home: Path, bus_state: Callable[[], str], guard: Guard, orders: Orders | None = None
+    home: Path, bus_state: Callable[[], str], guard: Guard, meters: Meters, orders: Orders | None = None
 ) -> Starlette:
     """Build the routes. Each request reads the store through a read-only connection of its own.
 
     Without `orders` nothing can be changed.
     """
-    registry = CollectorRegistry()
-    registry.register(_StoreCollector(home, bus_state))
 
     def healthz(_: Request) -> Response:
         return JSONResponse({"alive": True})
 
     def readyz(_: Request) -> Response:
-        reasons = not_ready(_read(home, readiness), bus_state())
+        reasons = not_ready(read(home, readiness), bus_state())
         return JSONResponse({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
 
     def metrics(_: Request) -> Response:
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+        return Response(meters.scrape(), media_type=CONTENT_TYPE_LATEST)
 
     async def door(request: Request, go_on: RequestResponseEndpoint) -> Response:
         return guard.refusal(request) or await go_on(request)
@@ -160,77 +150,3 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
-
-
-class _StoreCollector(Collector):
-    """Reads the store at each scrape, so that a restart of the loop forgets nothing."""
-
-    def __init__(self, home: Path, bus_state: Callable[[], str]) -> None:
-        self._home = home
-        self._bus_state = bus_state
-        self._counted: dict[str, Any] | None = None
-        self._fresh_until = 0.0
-
-    def _summary(self) -> dict[str, Any]:
-        """Count anew, but spend at most a twentieth of the time on it: in a large store it takes a while."""
-        began = time.monotonic()
-        if self._counted is None or began >= self._fresh_until:
-            self._counted = _read(self._home, summary)
-            now = time.monotonic()
-            self._fresh_until = now + _SHARE * (now - began)
-        return self._counted
-
-    def collect(self) -> Iterator[Metric]:
-        now = self._summary()
-        yield _counter("turns", "turns kept", now["events"])
-        yield _counter("corrections", "corrections received", now["corrections"])
-        yield _counter("dead_letters", "records kept as unreadable", sum(now["dead_letters"].values()))
-        yield _labelled("decisions", "decision points by worst verdict", "verdict", _verdicts(now))
-        yield _labelled("examples", "examples by kind and state", "state", now["examples"])
-        yield _labelled("steps", "training steps by state", "state", now["steps"])
-        yield _labelled("queue_depth", "rows that wait", "queue", now["queues"])
-        yield _labelled(
-            "counted", "what no table holds: repeated, dropped, rejected", "what", now["counters"]
-        )
-        yield _labelled("probe", "last value of each regression probe", "probe", _probe_values(now))
-        yield _gauge("replay_share", "general rows over all rows of confirmed steps", now["replay_share"])
-        yield _gauge("bus_connected", "1 while the broker session is up", self._bus_state() == "connected")
-        restarts = CounterMetricFamily("heedloop_child_restarts", "restarts of a child", labels=["process"])
-        for process in now["processes"]:
-            restarts.add_metric([process["name"]], process["restarts"])
-        yield restarts
-
-
-def _read(home: Path, look: Callable[[Store], dict[str, Any]]) -> dict[str, Any]:
-    store = open_read_only(home)
-    try:
-        return look(store)
-    finally:
-        store.close()
-
-
-def _verdicts(now: dict[str, Any]) -> dict[str, int]:
-    labelled = {verdict: now["labels"].get(verdict, 0) for verdict in ("ignored", "followed")}
-    return {**labelled, "unknown": now["decisions"] - sum(labelled.values())}
-
-
-def _probe_values(now: dict[str, Any]) -> dict[str, float]:
-    return {} if now["last_probe"] is None else now["last_probe"]["values"]
-
-
-def _counter(name: str, text: str, value: float) -> Metric:
-    return CounterMetricFamily(f"heedloop_{name}", text, value=value)
-
-
-def _gauge(name: str, text: str, value: float | None) -> Metric:
-    family = GaugeMetricFamily(f"heedloop_{name}", text)
-    if value is not None:
-        family.add_metric([], float(value))
-    return family
-
-
-def _labelled(name: str, text: str, label: str, values: dict[str, Any]) -> Metric:
-    family = GaugeMetricFamily(f"heedloop_{name}", text, labels=[label])
-    for key, value in values.items():
-        family.add_metric([key], value)
-    return family

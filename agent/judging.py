@@ -20,13 +20,10 @@ from policies.labelling import Calibration, Case, Judgement, cases, judge
 from policies.messages import LabelEvent
 from policies.pairs import correction_example, general_example, with_accepted
 from policies.turn import Turn
-from policies.window import recent
+from policies.window import CHARACTERS_PER_TOKEN, recent
 from store import calibrations, corrections, decisions, examples, labels, opinions, outbox
 from store.clock import new_id, now_ms, rfc3339
 from store.wakeup import Process
-
-_CHARACTERS_PER_TOKEN = 8
-"""Generous: the learner cuts by tokens; this only keeps examples from repeating megabytes of log."""
 
 
 class Judging:
@@ -189,7 +186,7 @@ class Judging:
         return False
 
     def _shortened(self, decision: DecisionPoint) -> DecisionPoint:
-        return recent(decision, self._config.training.max_context_tokens * _CHARACTERS_PER_TOKEN)
+        return recent(decision, self._config.training.max_context_tokens * CHARACTERS_PER_TOKEN)
 
 
 def touched(turns: Sequence[Turn], first: int) -> list[int]:

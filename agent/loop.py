@@ -23,6 +23,7 @@ from agent.http_guard import Guard
 from agent.inbound import Inbound
 from agent.ingest import Ingest
 from agent.language import detect_language
+from agent.metrics import Meters
 from agent.publishing import publish_events, publish_status, publish_waiting
 from agent.second_opinions import give_second_opinions
 from agent.sources.piece import Piece
@@ -64,7 +65,7 @@ async def run_loop(config: Config) -> None:
             loop = Loop(config, writer, await writer.run(_session_name))
             await writer.run(_announce, config.bus.agent, url)
             guard = Guard(http_token(home), config.limits, {config.http.host})
-            app = http.make_app(home, lambda: loop.bus.state, guard, loop.orders())
+            app = http.make_app(home, lambda: loop.bus.state, guard, loop.meters, loop.orders())
             await loop.run(stop, http.serve(app, listening))
         finally:
             await writer.close()
@@ -80,6 +81,7 @@ class Loop:
         self.writer = writer
         self.bus = Bus(bus_url(config, self.home), config.bus.agent, session, certificates_of(config.bus))
         self.ingest = Ingest(writer.store, config, detect_language)
+        self.meters = Meters(self.home, lambda: self.bus.state)
         self._flow = Flow(config.limits)
         self._wake = asyncio.Event()
 
@@ -141,7 +143,8 @@ class Loop:
             log.warning("messages over a limit, kept as dead letters", count=len(over), why=over[0].reason)
             await self.writer.run(lambda _: self.ingest.refuse(over, "mqtt"))
         if good:
-            await self.writer.run(lambda _: self.ingest.messages(good, "mqtt"))
+            with self.meters.ingesting("bus"):
+                await self.writer.run(lambda _: self.ingest.messages(good, "mqtt"))
 
     async def _follow_logs(self) -> None:
         known = await self.writer.run(offsets.known)
@@ -149,7 +152,8 @@ class Loop:
         await Tail(source.watch, source.poll_s, known, self._take_piece).run()
 
     async def _take_piece(self, piece: Piece) -> None:
-        await self.writer.run(lambda _: self.ingest.piece(self.config.bus.agent, piece))
+        with self.meters.ingesting("log"):
+            await self.writer.run(lambda _: self.ingest.piece(self.config.bus.agent, piece))
 
     @contextmanager
     def _woken(self) -> Iterator[None]:

@@ -21,6 +21,7 @@ from policies.labelling.calibration import Outcome, fit_calibration
 from policies.labelling.correction import meant_directions
 from store import labels, opinions
 from store.database import Store
+from store.progress import Progressing
 
 log = structlog.get_logger(__name__)
 
@@ -34,9 +35,12 @@ async def label_again(store: Store, config: Config) -> dict[str, int]:
     before = store.rows("SELECT count(*) AS n FROM label_history WHERE kind = 'labels'")[0]["n"]
     async with SlowLabellers(config) as slow:
         answers = True
-        for row in store.rows("SELECT DISTINCT conversation_id FROM decisions ORDER BY conversation_id"):
-            ingest.label_again(row["conversation_id"], slow.names)
-            answers = answers and await _answer_waiting(store, ingest, slow)
+        found = store.rows("SELECT DISTINCT conversation_id FROM decisions ORDER BY conversation_id")
+        with Progressing("conversations labelled again", len(found)) as progress:
+            for row in found:
+                ingest.label_again(row["conversation_id"], slow.names)
+                answers = answers and await _answer_waiting(store, ingest, slow)
+                progress.advance()
     after = store.rows("SELECT count(*) AS n FROM label_history WHERE kind = 'labels'")[0]["n"]
     decisions = store.rows("SELECT count(*) AS n FROM decisions")[0]["n"]
     return {"decisions": decisions, "labels_replaced": after - before}

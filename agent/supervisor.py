@@ -29,6 +29,7 @@ __all__ = ["Backoff", "ChildSpec", "Supervisor", "run"]
 log = structlog.get_logger()
 
 _TRIM_EVERY_S = 30.0
+_TELL_EVERY_S = 15.0
 
 
 class Supervisor:
@@ -97,7 +98,10 @@ class Supervisor:
         waiting = asyncio.create_task(kept.is_ready.wait())
         try:
             either: set[asyncio.Future[Any]] = {waiting, self.failed}
-            await asyncio.wait(either, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            async with asyncio.TaskGroup() as group:
+                telling = group.create_task(self._tell_of_waiting(name))
+                await asyncio.wait(either, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+                telling.cancel()
             if self.failed.done():
                 self.failed.result()
             if not waiting.done():
@@ -105,6 +109,14 @@ class Supervisor:
                 raise Unreachable(f"{name} not ready after {timeout:g} s: {last} (log: {kept.output.path})")
         finally:
             waiting.cancel()
+
+    async def _tell_of_waiting(self, name: str) -> None:
+        """Say now and then that a child is still starting: a large model takes minutes."""
+        began = time.monotonic()
+        while True:
+            await asyncio.sleep(_TELL_EVERY_S)
+            waited = round(time.monotonic() - began)
+            log.info("still starting", child=name, seconds=waited, log=str(self._children[name].output.path))
 
     async def stop(self) -> list[str]:
         """Drain all children, the last spec first, in one bounded time; return the names that hung.

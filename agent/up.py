@@ -24,6 +24,7 @@ from agent.bus import require_broker
 from agent.child import ChildSpec
 from agent.cores import physical_cores
 from agent.credentials import AGENT, broker_url
+from agent.ui import require_datasette
 from policies.config import BusConfig, Config, ServerConfig
 from policies.errors import ConfigError, HeedloopError, Unreachable
 from policies.messages import CommandPayload
@@ -111,15 +112,17 @@ async def resolve_model(name: str) -> dict[str, str]:
 
 def _with_ports(config: Config, home: Path) -> Config:
     """Return the configuration with every port and the arena decided. Raises ConfigError for a taken port."""
-    server, bus, http = config.server, config.bus, config.http
+    server, bus, http, ui = config.server, config.bus, config.http, config.ui
     arena = server.arena or Path("/dev/shm") / f"heedloop-{_short_hash(str(home))}"
     if server.url is None:
         server = server.model_copy(update={"port": _port(server.host, server.port, "server.port")})
     if bus.url is None:
         bus = bus.model_copy(update={"port": _port("127.0.0.1", bus.port, "bus.port")})
     http = http.model_copy(update={"port": _port(http.host, http.port, "http.port")})
+    if ui.enabled:
+        ui = ui.model_copy(update={"port": _port(ui.host, ui.port, "ui.port")})
     server = server.model_copy(update={"arena": arena})
-    return config.model_copy(update={"home": home, "server": server, "bus": bus, "http": http})
+    return config.model_copy(update={"home": home, "server": server, "bus": bus, "http": http, "ui": ui})
 
 
 def _port(host: str, wanted: int, key: str) -> int:
@@ -222,7 +225,16 @@ def _specs(
         cpus=spare,
         stop_within_s=30.0,
     )
-    return [*specs, loop, learner]
+    return [*specs, loop, learner, *_ui(config, home, environment)]
+
+
+def _ui(config: Config, home: Path, environment: dict[str, str]) -> list[ChildSpec]:
+    """Return the child that shows the history, where one is wanted."""
+    if not config.ui.enabled:
+        return []
+    argv = (sys.executable, "-m", "agent.ui", "--home", str(home))
+    ready = _accepts(config.ui.host, config.ui.port)
+    return [ChildSpec("ui", argv, environment, ready, nice=config.training.nice)]
 
 
 def _accepts(host: str, port: int) -> Callable[[], Awaitable[bool]]:
@@ -264,6 +276,8 @@ async def _require_what_is_named(config: Config) -> None:
     if config.bus.url is not None:
         bus = config.bus
         await require_broker(config.bus.url, Certificates(bus.ca_file, bus.certificate, bus.key))
+    if config.ui.enabled:
+        require_datasette()
     url = config.server.url
     if url is not None and config.server.arena is None:
         raise ConfigError("server.url is set: set server.arena to the arena folder of that server, too")

@@ -1,10 +1,10 @@
 """Is what was learned first still known in the end? Eight directions, taught one after the other.
 
-`python -m benchmarks.forgetting --json --out FILE [--replay 0.5] [--picture FILE.png]`. Each direction is
+`python -m benchmarks.forgetting --json --out FILE [--replay 0.25] [--picture FILE.png]`. Each direction is
 taught with a few corrections by the product's own trainer, offline on SmolLM2; after each stage all eight are
-asked for on held-out questions in unseen wordings. `--replay` is the share of a stage's uses that go to
-corrections of earlier stages. A run that was broken off takes its training again, but does not score again
-the stages that stand in FILE.
+asked for on held-out questions in unseen wordings. `--replay` is `training.reminder_share`: how many of a
+batch's corrections are of earlier stages. A run that was broken off takes its training again, but does not
+score again the stages that stand in FILE.
 
 Backward transfer (Lopez-Paz and Ranzato, arXiv 1706.08840): the mean over all but the last direction of the
 follow-rate in the end less the one right after it was taught.
@@ -16,7 +16,6 @@ import argparse
 import json
 import os
 import platform
-import random
 import sys
 import time
 from collections.abc import Sequence
@@ -110,7 +109,7 @@ def general(models: Models, facts: int) -> dict[str, float]:
 def run(models: Models, options: argparse.Namespace) -> list[dict[str, Any]]:
     """Teach one direction after the other. Returns the stages, the base model first."""
     folder = resolve_model("smollm2", lambda what, fraction: None)
-    config = TrainingConfig()
+    config = TrainingConfig(reminder_share=options.replay)
     pool = load_or_make(model_hash(folder), models.base, models.tokenizer, config.max_replay_tokens)
     questions = material.HELD_OUT[: options.questions]
     stages: list[dict[str, Any]] = _stored(options.out)
@@ -124,10 +123,7 @@ def run(models: Models, options: argparse.Namespace) -> list[dict[str, Any]]:
                 example.model_copy(update={"id": f"{direction.name}-{example.id}"})
                 for example in corrections_of(models, [direction], options.corrections, options.seed + number)
             ]
-            again = _earlier(taught, options, number)
-            steps = learn(
-                models, [*new, *again], pool, config, options.seed + number, options.rehearsals
-            ).steps
+            steps = learn(models, new, pool, config, options.seed + number, options.rehearsals, taught).steps
             taught += new
         if number < len(stages):
             continue
@@ -144,19 +140,6 @@ def run(models: Models, options: argparse.Namespace) -> list[dict[str, Any]]:
         if options.out:
             options.out.write_text(json.dumps(stages))
     return stages
-
-
-def _earlier(taught: Sequence[Example], options: argparse.Namespace, number: int) -> list[Example]:
-    """Draw corrections of earlier stages, directions in turn, for their share of the uses."""
-    count = min(len(taught), round(options.corrections * options.replay / max(1e-9, 1 - options.replay)))
-    draw = random.Random(options.seed + number)
-    by_direction: dict[str, list[Example]] = {}
-    for example in draw.sample(list(taught), len(taught)):
-        by_direction.setdefault(example.id.split("-")[0], []).append(example)
-    chosen: list[Example] = []
-    while len(chosen) < count:
-        chosen += [waiting.pop() for waiting in by_direction.values() if waiting]
-    return chosen[:count]
 
 
 def summary(stages: Sequence[dict[str, Any]], options: argparse.Namespace) -> dict[str, Any]:
@@ -223,7 +206,7 @@ def main() -> None:
     )
     parser.add_argument("--json", action="store_true", help="the last line is JSON anyway")
     parser.add_argument("--out", type=Path, help="stages are kept here as they end")
-    parser.add_argument("--replay", type=float, default=0.0)
+    parser.add_argument("--replay", type=float, default=TrainingConfig().reminder_share)
     parser.add_argument("--corrections", type=int, default=5)
     parser.add_argument("--rehearsals", type=int, default=0)
     parser.add_argument("--questions", type=int, default=16)

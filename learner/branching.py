@@ -38,6 +38,10 @@ class AssigningLayer(LinearAttentionLayer):
         self.is_recurrent_states_initialized[state_idx] = True
         return recurrent_states
 
+    def batch_select_indices(self, indices: Tensor) -> None:
+        """Keep these rows alone: an answer that has ended leaves the batch."""
+        self.reorder_cache(indices)
+
     def load(self, state: State) -> None:
         """Go on from `state`, which stays as it is."""
         convolved, recurrent = state

@@ -255,6 +255,7 @@ class Learner:
         """Between two steps: carry out commands; tell whether one of them was a pause."""
         self._report.tell()
         self._carry_out_commands(attachment)
+        attachment.instant.look()  # a correction acts at once, in the middle of a round, too
         return self._paused()
 
     def _carry_out_commands(self, attachment: Attachment) -> None:

@@ -11,6 +11,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -57,7 +58,7 @@ def prove(config: ServerConfig) -> Iterator[Check]:
     """
     from learner.base_model import resolve_model
 
-    model = resolve_model(config.model, lambda *_: None)
+    model = resolve_model(config.model, lambda what, part: _say(f"{what}: {part:.0%}"))
     from transformers import AutoTokenizer
     from transformers.utils import logging as transformers_logging
 
@@ -68,7 +69,9 @@ def prove(config: ServerConfig) -> Iterator[Check]:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     prompt = AutoTokenizer.from_pretrained(model)(_PROMPT)["input_ids"][:_TOKENS]
+    _say("reference: what transformers computes of it")
     reference = reference_of(model, prompt)
+    _say(f"server: starting {model.name}, which may take minutes")
     try:
         with _server(config, model) as (url, arena):
             live = LiveWeights.attach(arena)
@@ -107,6 +110,11 @@ def _server(config: ServerConfig, model: Path) -> Iterator[tuple[str, Path]]:
         signal.signal(signal.SIGTERM, usual)
         discard(arena, _STOP_S)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
 
 
 def reason(log: str) -> str | None:

@@ -24,6 +24,7 @@ from policies.config import Config
 from policies.errors import InputError
 from policies.example import Example
 from policies.messages import ProbeEvent, StepEvent
+from policies.replay import BatchRow
 from store import backoff, examples, outbox, probes, quarantine, state, steps, versions
 from store.clock import now_ms, rfc3339
 from store.database import Store
@@ -33,6 +34,8 @@ from store.probes import ProbeVerdict
 log = structlog.get_logger()
 
 GENERAL_POOL = 128
+EARLIER = 64
+"""Corrections of earlier rounds, of which reminders are drawn."""
 AHEAD = 4
 """Rows that are prepared at once while nothing else is to do."""
 _ROUND = "round_after_step"
@@ -94,11 +97,11 @@ class Rounds:
             rate = schedule.learning_rate(
                 self._config.training, done, remaining_uses=left, planned_uses=left + used
             ) * backoff.factor(self._store)
-            batch = self._batch(pending)
-            if not batch:
+            slots = self._slots(pending)
+            if not slots:
                 self._end()
                 break
-            self._step(batch, rate)
+            self._step(slots, rate)
             if self._lineage.unsaved() >= self._config.guard.every_steps and not self.check():
                 self._end()
                 return
@@ -143,9 +146,9 @@ class Rounds:
         systems = examples.plain_systems(self._store, SYSTEMS)
         worse = self._causes.direction(judged.broken, systems)
         target = self._watch.target(judged, self._lineage)
-        since = now_ms()
+        before = quarantine.last(self._store)
         self._lineage.roll_back(target, "; ".join(judged.reasons))
-        suspects = quarantine.since(self._store, since)
+        suspects = quarantine.after(self._store, before)
         harms = None if worse is None else self._causes.harms(worse, suspects)
         message = f"breach: {'; '.join(judged.reasons)}; {len(suspects)} corrections in quarantine"
         with self._store.write() as connection:
@@ -171,11 +174,12 @@ class Rounds:
         self._record(run, verdict)
         return run
 
-    def _step(self, batch: Sequence[Row], rate: float) -> None:
+    def _step(self, slots: Sequence[BatchRow], rate: float) -> None:
         """Take one step: intent, gradients, live weights, confirmation."""
         version = self._lineage.version.id
+        batch = [self._row(slot) for slot in slots]
         with self._store.write() as connection:
-            step_id = steps.begin(connection, version, rate, [(row.kind, row.example_id) for row in batch])
+            step_id = steps.begin(connection, version, rate, [(slot.kind, slot.example_id) for slot in slots])
         gradients = self._trainer.backward(batch)
         if not gradients.finite:
             self._drop(step_id, batch, gradients)
@@ -206,27 +210,36 @@ class Rounds:
             outbox.put(connection, event)
         log.info("step", step=step_id, loss=round(gradients.loss, 4), rate=rate)
 
-    def _batch(self, pending: Sequence[Usable]) -> list[Row]:
-        """Choose the rows of the next step, none when nothing waits."""
-        rng = random.Random(f"{self._config.training.seed}/{steps.decided(self._store)}")
+    def _slots(self, pending: Sequence[Usable]) -> tuple[BatchRow, ...]:
+        """Choose what fills the next batch, nothing when nothing waits."""
+        training = self._config.training
+        rng = random.Random(f"{training.seed}/{steps.decided(self._store)}")
         general = self._trainable(examples.general(self._store, GENERAL_POOL))
-        slots_of_corrections = self._config.training.corrections_per_batch
-        allowed = self._screening.may_train(pending, slots_of_corrections)
-        size = 2 * slots_of_corrections
-        slots = replay.compose(
+        allowed = self._screening.may_train(pending, training.corrections_per_batch)
+        return replay.compose(
             [self._candidate(usable) for usable in allowed],
             [self._candidate(usable) for usable in general],
-            size,
+            2 * training.corrections_per_batch,
             rng,
+            [self._candidate(usable) for usable in self._earlier(allowed)],
+            training.reminder_share,
         )
-        return [self._row(slot.kind, slot.example_id) for slot in slots]
+
+    def _earlier(self, pending: Sequence[Usable]) -> list[Usable]:
+        """Return what was learned in earlier rounds and is not corrected again now."""
+        if not pending or not self._config.training.reminder_share:
+            return []
+        now = {usable.example.direction for usable in pending}
+        found = examples.learned_earlier(self._store, EARLIER)
+        return self._trainable([usable for usable in found if usable.example.direction not in now])
 
     def _candidate(self, usable: Usable) -> replay.Candidate:
         has_twin = any(row.kind == "twin" for row in self._trainer.rows_for(usable.example))
         return replay.Candidate(usable.example.id, usable.uses, usable.quota, has_twin, usable.twin_uses)
 
-    def _row(self, kind: str, example_id: str) -> Row:
-        rows = self._trainer.rows_for(self._known[example_id])
+    def _row(self, slot: BatchRow) -> Row:
+        kind = "correction" if slot.kind == "reminder" else slot.kind
+        rows = self._trainer.rows_for(self._known[slot.example_id])
         return next(row for row in rows if row.kind == kind)
 
     def _trainable(self, candidates: Sequence[Usable]) -> list[Usable]:

@@ -102,6 +102,12 @@ class TrainingConfig(_Section):
     )
     corrections_per_batch: int = Field(2, ge=1)
     uses_per_example: int = Field(4, ge=1, description="times each correction is trained on")
+    reminder_share: float = Field(
+        0.25,
+        ge=0,
+        lt=1,
+        description="of the corrections in a batch, the share that was learned in earlier rounds",
+    )
     start_after_examples: int = Field(8, ge=1, description="start a round when so many wait ...")
     start_after_s: float = Field(10.0, ge=0, description="... or when nothing new came for so long")
     max_decision_tokens: int = Field(64, ge=4, description="labelled tokens of a corrected answer")
@@ -256,6 +262,7 @@ class RetentionConfig(_Section):
     answers_days: float | None = Field(30.0, gt=0, description="the server's record of its answers")
     dead_letters_days: float | None = Field(90.0, gt=0)
     label_history_days: float | None = Field(90.0, gt=0, description="labels and votes that hold no longer")
+    outbox_days: float | None = Field(30.0, gt=0, description="events that were published on the bus")
     offsets_days: float | None = Field(30.0, gt=0, description="places in log files that are gone")
     conversations_days: float | None = Field(
         180.0, gt=0, description="the text of conversations from which nothing was learned; ids stay"
@@ -279,6 +286,14 @@ class SteeringConfig(_Section):
 class HttpConfig(_Section):
     """`/healthz`, `/readyz`, `/metrics` of the loop."""
 
+    host: str = "127.0.0.1"
+    port: int = Field(0, ge=0, le=65535, description="0 takes a free port")
+
+
+class UiConfig(_Section):
+    """The pages of `run.py ui`: the history, for a browser on this machine (extra `ui`)."""
+
+    enabled: bool = Field(False, description="`up` runs them, too; `run.py ui` then prints their address")
     host: str = "127.0.0.1"
     port: int = Field(0, ge=0, le=65535, description="0 takes a free port")
 
@@ -307,4 +322,5 @@ class Config(_Section):
     retention: RetentionConfig = RetentionConfig()
     steering: SteeringConfig = SteeringConfig()
     http: HttpConfig = HttpConfig()
+    ui: UiConfig = UiConfig()
     log: LogConfig = LogConfig()

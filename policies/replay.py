@@ -1,4 +1,7 @@
-"""Choose the rows of a batch: a quarter general replay, exactly; the rest corrections and twins, 2 to 1."""
+"""Choose the rows of a batch: a quarter general replay, exactly; the rest corrections and twins, 2 to 1.
+
+A share of the corrections are reminders: learned in earlier rounds, and not to be forgotten.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from policies.errors import GuardRefused
 ROWS_PER_GENERAL = 4
 """One row in four is general: 25 % by example."""
 
-RowKind = Literal["correction", "twin", "general"]
+RowKind = Literal["correction", "reminder", "twin", "general"]
 
 
 @dataclass(frozen=True)
@@ -44,12 +47,16 @@ def compose(
     general: Sequence[Candidate],
     size: int,
     rng: random.Random,
+    earlier: Sequence[Candidate] = (),
+    reminder_share: float = 0.0,
 ) -> tuple[BatchRow, ...]:
     """Return `size` rows (a multiple of 4): size/4 general, size/4 twins, the rest corrections.
 
     The least used wait first, chance decides among equals, so all get their uses in turn. A missing twin is
     made up by a correction; missing corrections by those already done, then by repetition. Empty when no
-    correction waits. Raises GuardRefused without any general example: no batch goes without replay.
+    correction waits. Each place of a correction goes, with the chance `reminder_share`, to one of `earlier`,
+    the least reminded of; their `uses` are reminders. Raises GuardRefused without any general example: no
+    batch goes without replay.
     """
     if size <= 0 or size % ROWS_PER_GENERAL:
         raise ValueError(f"a batch of {size} rows has no exact quarter: use a multiple of {ROWS_PER_GENERAL}")
@@ -58,14 +65,16 @@ def compose(
     if not general:
         raise GuardRefused("no general example to replay: nothing is trained until the general pool is made")
     share = size // ROWS_PER_GENERAL
+    reminded = _reminders(earlier, 2 * share, reminder_share, rng)
     order = _in_turn(corrections, rng)
-    chosen = _fill(order, 2 * share)
+    chosen = _fill(order, 2 * share - len(reminded))
     twins = _twins(chosen, order, share, rng)
     unused = [candidate for candidate in order if candidate not in chosen]
     chosen += _fill(unused + order, share - len(twins))
     replay = _fill(sorted(_shuffled(general, rng), key=lambda c: c.uses), share)
     return (
         *(BatchRow("correction", c.id) for c in chosen),
+        *(BatchRow("reminder", c.id) for c in reminded),
         *(BatchRow("twin", c.id) for c in twins),
         *(BatchRow("general", c.id) for c in replay),
     )
@@ -74,6 +83,16 @@ def compose(
 def replay_share(rows: Sequence[BatchRow]) -> float:
     """Return the share of general rows, measured on the batch itself."""
     return sum(row.kind == "general" for row in rows) / len(rows) if rows else 0.0
+
+
+def _reminders(
+    earlier: Sequence[Candidate], places: int, share: float, rng: random.Random
+) -> list[Candidate]:
+    """Draw how many of the places are reminders, one at least staying for what is new."""
+    if not earlier or not share:
+        return []
+    count = min(places - 1, len(earlier), sum(rng.random() < share for _ in range(places)))
+    return sorted(_shuffled(earlier, rng), key=lambda c: c.uses)[:count]
 
 
 def _twins(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from policies.decision import DecisionPoint
 
+CHARACTERS_PER_TOKEN = 8
+"""Generous: the learner cuts by tokens; this only keeps megabytes of log from being repeated."""
 _RULING = frozenset({"system", "developer"})
 
 

@@ -32,7 +32,8 @@ _TRUST: dict[str, int] = {
 
 _USES = """(SELECT count(*) FROM step_rows r JOIN steps s ON s.id = r.step_id
             WHERE r.example_id = e.id AND r.kind = '{kind}' AND s.state = 'confirmed')"""
-_TRAINED, _TWINNED, _REPLAYED = (_USES.format(kind=kind) for kind in ("correction", "twin", "general"))
+_KINDS = ("correction", "twin", "general", "reminder")
+_TRAINED, _TWINNED, _REPLAYED, _REMINDED = (_USES.format(kind=kind) for kind in _KINDS)
 
 
 class Usable(NamedTuple):
@@ -224,6 +225,17 @@ def learned(store: Store) -> list[Example]:
         " AND e.parent IS NULL ORDER BY e.id"
     )
     return [_example(row) for row in rows]
+
+
+def learned_earlier(store: Store, limit: int) -> list[Usable]:
+    """Return corrections that had all their uses, the least reminded of first; `uses` are reminders."""
+    rows = store.rows(
+        f"SELECT e.*, {_REMINDED} AS uses, {_TWINNED} AS twin_uses FROM examples e"
+        f" WHERE e.kind = 'correction' AND e.state = 'ready' AND e.parent IS NULL AND {_TRAINED} >= e.quota"
+        " ORDER BY uses, e.id DESC LIMIT ?",
+        (limit,),
+    )
+    return [Usable(_example(row), row["uses"], row["twin_uses"], 0) for row in rows]
 
 
 def ready(store: Store) -> list[Example]:

@@ -272,7 +272,7 @@ CREATE TABLE steps (
 CREATE TABLE step_rows (
     step_id INTEGER NOT NULL REFERENCES steps (id),
     slot INTEGER NOT NULL,
-    kind TEXT NOT NULL,                      -- correction | twin | general
+    kind TEXT NOT NULL,                      -- correction | reminder | twin | general
     example_id TEXT NOT NULL REFERENCES examples (id),
     loss REAL,
     PRIMARY KEY (step_id, slot)

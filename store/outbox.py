@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from policies.messages import AlertEvent, OutboundEvent
+from store import counters
 from store.clock import now_ms, rfc3339
 from store.database import Store
 
@@ -30,7 +31,8 @@ def put(connection: sqlite3.Connection, event: OutboundEvent) -> None:
 
 
 def alert(connection: sqlite3.Connection, message: str) -> None:
-    """Queue what a person should know."""
+    """Queue what a person should know, and count it."""
+    counters.add(connection, "alerts")
     put(connection, AlertEvent(ts=rfc3339(now_ms()), message=message))
 
 

@@ -44,14 +44,18 @@ def decide(connection: sqlite3.Connection, example_id: str, word: Word) -> bool:
     return True
 
 
-def since(store: Store, moment: int) -> list[Example]:
-    """Return what was taken out from a time (ms) on, without rehearsals."""
+def last(store: Store) -> int:
+    """Return the newest entry, 0 before the first."""
+    row = store.row("SELECT max(id) AS id FROM quarantine")
+    return 0 if row is None or row["id"] is None else int(row["id"])
+
+
+def after(store: Store, entry: int) -> list[Example]:
+    """Return what was taken out after an entry and still waits for a word, without rehearsals."""
     rows = store.rows(
-        "SELECT e.id FROM quarantine q JOIN examples e ON e.id = q.example_id"
-        " WHERE q.created >= ? AND q.verdict IS NULL ORDER BY e.id",
-        (moment,),
+        "SELECT example_id FROM quarantine WHERE id > ? AND verdict IS NULL ORDER BY example_id", (entry,)
     )
-    found = (examples.get(store, row["id"]) for row in rows)
+    found = (examples.get(store, row["example_id"]) for row in rows)
     return [example for example in found if example is not None]
 
 

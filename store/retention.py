@@ -44,6 +44,7 @@ class Cutoffs(NamedTuple):
     dead_letters: int | None
     label_history: int | None
     conversations: int | None
+    outbox: int | None
 
 
 def sweep(store: Store, cutoffs: Cutoffs, batch: int) -> dict[str, int]:
@@ -53,6 +54,7 @@ def sweep(store: Store, cutoffs: Cutoffs, batch: int) -> dict[str, int]:
         "dead_letters": (cutoffs.dead_letters, _dead_letters),
         "label_history": (cutoffs.label_history, _label_history),
         "conversations": (cutoffs.conversations, _conversations),
+        "outbox": (cutoffs.outbox, _outbox),
     }
     looked: dict[str, int] = {}
     for name, (before, remove) in kinds.items():
@@ -113,6 +115,16 @@ def _label_history(connection: sqlite3.Connection, before: int, batch: int) -> i
         (before, batch),
     ).rowcount
     counters.add(connection, "label_history_expired", removed)
+    return removed
+
+
+def _outbox(connection: sqlite3.Connection, before: int, batch: int) -> int:
+    """Remove events that the broker has; what was not sent waits, however old."""
+    removed = connection.execute(
+        "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE sent < ? ORDER BY id LIMIT ?)",
+        (before, batch),
+    ).rowcount
+    counters.add(connection, "outbox_expired", removed)
     return removed
 
 

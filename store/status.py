@@ -26,11 +26,12 @@ _WORST = """SELECT verdict, count(*) AS n FROM (
 
 
 def summary(store: Store) -> dict[str, Any]:
-    """Return processes, counts, queues, the version in force, training and the last probe."""
+    """Return processes, counts, queues, the version in force, the last step and the last probe."""
     version = versions.in_force(store)
     return {
         "agent": state.get(store, "agent"),
         "server_url": state.get(store, "server_url"),
+        "http_url": state.get(store, "http_url"),
         "broker_url": _without_password(state.get(store, "broker_url")),
         "activity": state.get(store, "activity"),
         "paused": bool(state.get(store, "paused", False)),
@@ -47,9 +48,15 @@ def summary(store: Store) -> dict[str, Any]:
         "rehearsals": rehearsals.counts(store),
         "queues": queues(store),
         "steps": _counts(store, "SELECT state, count(*) FROM steps GROUP BY state"),
+        "last_step": last_step(store),
         "replay_share": replay_share(store),
         "version": None if version is None else version.model_dump(),
+        "versions": _counts(store, "SELECT kind, count(*) FROM versions GROUP BY kind"),
         "last_probe": last_probe(store),
+        "probes": _counts(store, "SELECT verdict, count(*) FROM probes GROUP BY verdict"),
+        "held": _counts(
+            store, "SELECT subject, count(*) FROM reviews WHERE verdict IS NULL GROUP BY subject"
+        ),
         "dead_letters": _counts(store, "SELECT reason, count(*) FROM dead_letters GROUP BY reason"),
         "counters": _counts(store, "SELECT name, value FROM counters"),
     }
@@ -75,6 +82,15 @@ def replay_share(store: Store) -> float | None:
         " WHERE s.state = 'confirmed'"
     )
     return None if row is None else row["share"]
+
+
+def last_step(store: Store) -> dict[str, Any] | None:
+    """Return the newest confirmed step: id, loss, learning rate, replay share, seconds, bytes, when."""
+    row = store.row(
+        "SELECT id, loss, learning_rate, replay_share, seconds, changed_bytes, finished FROM steps"
+        " WHERE state = 'confirmed' ORDER BY id DESC LIMIT 1"
+    )
+    return None if row is None else dict(row)
 
 
 def last_probe(store: Store) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ from store.clock import now_ms
 from store.database import Store
 
 Undone = Literal["redo", "rolled_back"]
-RowKind = Literal["correction", "twin", "general"]
+RowKind = Literal["correction", "reminder", "twin", "general"]
 
 
 def begin(

@@ -17,6 +17,7 @@ from store.clock import now_ms
 from store.database import open_store
 from store.home import home_of
 from store.printing import print_json, print_table
+from store.progress import Progressing
 
 _TOLD = 20
 """Records of a file, or reasons, that are named; the rest is counted."""
@@ -29,13 +30,17 @@ def show_ingest(config: Config, files: list[Path], *, dry_run: bool, json: bool)
             raise ConfigError(f"no file at {path}")
     store = None if dry_run else open_store(home_of(config))
     readings = []
-    for path in files:
-        reading = read_file(path, now_ms())
-        readings.append(reading)
-        _tell(reading)
-        if store is not None:
-            ingest = Ingest(store, config, detect_language)
-            ingest.keep(config.bus.agent, reading.turns, reading.rejected, f"cli:{path}")
+    with Progressing("ingest", len(files)) as progress:
+        for path in files:
+            progress.at(f"reading {path.name}")
+            reading = read_file(path, now_ms())
+            readings.append(reading)
+            _tell(reading)
+            if store is not None:
+                progress.at(f"labelling {path.name}")
+                ingest = Ingest(store, config, detect_language)
+                ingest.keep(config.bus.agent, reading.turns, reading.rejected, f"cli:{path}")
+            progress.advance()
     for remark in shared_sessions(readings):
         sys.stderr.write(f"{remark.place}: {remark.kind}; kept as one conversation\n")
     found = summarise(readings, detect_language).model_dump()
@@ -76,8 +81,9 @@ def show_labels(config: Config, file: Path) -> None:
         raise ConfigError(f"no file at {file}")
     source = sys.stdin.buffer if str(file) == "-" else file.open("rb")
     bad = 0
-    with open_bench(config) as bench:
+    with open_bench(config) as bench, Progressing("rows labelled") as progress:
         for number, line in enumerate(source, start=1):
+            progress.advance()
             if not line.strip():
                 continue
             labelled, rejected = label_line(line, f"line {number}", now_ms(), detect_language, bench)

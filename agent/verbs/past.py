@@ -37,12 +37,12 @@ def show_history(config: Config, version: str | None, *, json: bool) -> None:
     steps = [step for entry in entries for step in entry["steps"]]
     print_table(
         "steps (`show N` leads to the sentences behind one)",
-        ("step", "state", "when", "loss", "learning rate", "replay", "rehearsed", "seconds"),
+        ("step", "state", "when", "loss", "rate", "replay", "rehearsed", "sec."),
         [
             (
                 s["id"],
                 s["state"],
-                moment(s["finished"]),
+                moment(s["finished"])[5:19],  # eight columns have no room for the year in 80 characters
                 s["loss"],
                 s["learning_rate"],
                 s["replay_share"],

@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
-from rich.console import Console
-
+from agent.verbs.dashboard import watch as watch_status
 from policies.config import Config
 from store.database import open_read_only
 from store.home import home_of
 from store.printing import moment, print_json, print_table
 from store.status import summary
 
-REFRESH_S = 1.0
-
 
 def show_status(config: Config, *, json: bool, watch: bool) -> None:
-    """Print the summary; with `watch` again every second until interrupted."""
+    """Print the summary; with `watch` a screen of it, and of how it went lately, until interrupted."""
     store = open_read_only(home_of(config))
-    while True:
-        now = summary(store)
-        if json:
-            print_json(now)
-        else:
-            if watch:
-                Console().clear()
-            _print(now)
-        if not watch:
-            return
-        time.sleep(REFRESH_S)
+    if watch:
+        watch_status(store, json=json)
+    elif json:
+        print_json(summary(store))
+    else:
+        _print(summary(store))
 
 
 def _print(now: dict[str, Any]) -> None:
@@ -45,6 +36,7 @@ def _print(now: dict[str, Any]) -> None:
         [
             ("server", now["server_url"]),
             ("broker", now["broker_url"]),
+            ("health and metrics", now["http_url"]),
             ("training", "paused" if now["paused"] else now["activity"]),
             ("pace", _pace(now["pace"])),
             ("prefix cache", _prefix_cache(now["prefix_cache"])),

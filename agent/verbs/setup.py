@@ -112,10 +112,12 @@ def asyncapi_document() -> dict[str, Any]:
         operations[f"{action}_{channel}"] = {
             "action": action,
             "channel": {"$ref": f"#/channels/{channel}"},
+            "messages": [{"$ref": f"#/channels/{channel}/messages/{name}"} for name in named],
             "bindings": {"mqtt": {"qos": 1, "retain": channel == "status"}},
         }
     return {
         "asyncapi": "3.0.0",
+        "defaultContentType": "application/json",
         "info": {
             "title": "heedloop",
             "version": "1",

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Callable
 
 from benchmarks.faults.proxy import Mode
 from benchmarks.faults.stage import Fault, Proof, Stage
-from benchmarks.faults.system import is_alive
+from benchmarks.faults.system import is_alive, process_state
 
 _AWAY_S = 6.0
+_STOPPED_S = 10.0
 
 
 def kill_broker(stage: Stage) -> Proof:
@@ -30,6 +32,18 @@ def restart_broker(stage: Stage) -> Proof:
     stage.broker.stop()
     stage.broker.start()
     return {"ended": before, "now": stage.broker.pid}
+
+
+def stop_broker(stage: Stage) -> Proof:
+    """Stop mosquitto for ten seconds: its connections stand, and nothing is answered."""
+    assert stage.broker is not None
+    pid = stage.broker.pid
+    os.kill(pid, signal.SIGSTOP)
+    time.sleep(0.2)
+    state = process_state(pid)
+    time.sleep(_STOPPED_S)
+    os.kill(pid, signal.SIGCONT)
+    return {"stopped": pid, "state": state, "seconds": _STOPPED_S}
 
 
 def on_the_way(mode: Mode, counter: str, seconds: float = _AWAY_S) -> Callable[[Stage], Proof]:
@@ -64,6 +78,7 @@ def kill_both(stage: Stage) -> Proof:
 FAULTS = (
     Fault("kill_broker", "broker", kill_broker, needs="mosquitto"),
     Fault("restart_broker", "broker", restart_broker, needs="mosquitto"),
+    Fault("stop_broker", "broker", stop_broker, needs="mosquitto"),
     Fault("broker_unreachable", "broker", on_the_way("refuse", "refused"), needs="mosquitto"),
     Fault("broker_slow", "broker", on_the_way("slow", "delayed", 10.0), needs="mosquitto"),
     Fault("half_open", "broker", on_the_way("half_open", "swallowed", 20.0), needs="mosquitto"),

@@ -67,6 +67,7 @@ FAULTS = (
     kill("loop"),
     kill("learner"),
     kill("vllm"),
+    kill("ui"),
     stop("loop"),
     stop("learner"),
     stop("vllm"),

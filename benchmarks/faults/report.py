@@ -22,7 +22,6 @@ def summary(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
         },
         "faults": {kind: sum(line["fault"] == kind for line in lines) for kind in kinds},
         "minutes": round(sum(line["round_s"] for line in lines) / 60, 1),
-        "not_there": ["ui"],
     }
 
 

@@ -12,7 +12,7 @@ from store import examples, steps
 from store.database import open_read_only
 from store.inspection import inspect
 
-LIMIT_S = {"loop": 30.0, "learner": 30.0, "broker": 30.0, "vllm": 60.0, "system": 90.0}
+LIMIT_S = {"loop": 30.0, "learner": 30.0, "broker": 30.0, "ui": 30.0, "vllm": 60.0, "system": 90.0}
 """Stated times of recovery: of the part that was hurt, until the whole works again."""
 _GIVE_UP_S = 150.0
 _QUIET_S = 60.0

@@ -43,6 +43,7 @@ _SETTINGS = {
     "SERVER__MAX_MODEL_LEN": "512",
     "SERVER__START_TIMEOUT_S": "900",
     "LABELS__MEANING": "off",
+    "UI__ENABLED": "true",
 }
 """Small rounds, and a guard that lets a random model learn: what it learns is not the point here."""
 

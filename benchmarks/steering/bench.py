@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cached_property
-from math import comb
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from benchmarks.steering.directions import PAIRS, Direction, questions
 from learner.base_model import resolve_model
-from learner.generation import greedy
 from learner.model import load_model
 from learner.probing.material import load_material
-from learner.steering.activations import nll_ratio, steered
-from learner.steering.extraction import ANSWER_TOKENS, choose, find_directions, random_rows, rows_of
-from learner.steering.pairs import Pair, ids_of
-from learner.tokens import end_token, prompt_of
+from learner.steering.activations import nll_ratio
+from learner.steering.extraction import ANSWER_TOKENS, random_rows, rows_of
+from learner.steering.making import make
+from learner.steering.pairs import Pair, from_file
+from learner.steering.tryout import Tryout
+from learner.steering.verification import fisher
 from policies.turn import Message
 
 TOKENS = 24
-HELD_OUT = 3
 CONTROLS = 2
 """Random vectors; the better one counts."""
 
@@ -33,65 +30,55 @@ class Bench:
     def __init__(self) -> None:
         torch.set_num_threads(1)
         self.model, self.tokenizer = load_model(resolve_model("smollm2", lambda *_: None))
+        self._texts = load_material().drawn(0).texts
         every = questions()
-        self.asked, self.held_out = every[:PAIRS], every[PAIRS:]
+        self.asked = every[:PAIRS]
+        self.held_out = self._on(every[PAIRS:], TOKENS)
 
     def measure(self, direction: Direction) -> dict[str, Any]:
-        """Extract a vector from ten pairs, and measure it on questions that say nothing of the direction."""
-        pairs = [
-            ids_of(self.tokenizer, Pair(_turns(q), direction.correct(a), a), ANSWER_TOKENS)
-            for q, a in zip(self.asked, self.plain, strict=True)
-        ]
-        split = len(pairs) - HELD_OUT
-        directions = find_directions(self.model, pairs[:split])
-        best = choose(self.model, directions, pairs[split:])
-        layers = directions.mean.shape[0]
-        rows = rows_of(directions, best.method, best.layer, best.scale, layers)
-        controls = [self._rate(direction, random_rows(rows, seed)) for seed in range(CONTROLS)]
-        off, on, count = self._rate(direction, None), self._rate(direction, rows), len(self.held_out)
+        """Make a vector of ten pairs as `steer extract` does; measure it on questions without the direction.
+
+        An answer that is a loop or gibberish follows nothing, steered or not.
+        """
+        shows = lambda _prompt, _answer, text: direction.follows(text)  # noqa: E731
+        made = make(self.model, self.tokenizer, self._pairs(direction), None, shows=shows)
+        best = made.choice
+        rows = rows_of(made.directions, best.method, best.layer, best.scale, made.directions.mean.shape[0])
+        controls = [random_rows(rows, seed) for seed in range(CONTROLS)]
+        off, on, *others = self.held_out.hits([None, rows, *controls], shows)
+        control, count = max(map(sum, others)), len(on)
         return {
             "simple": direction.simple,
-            "off": off,
-            "on": on,
-            "random": max(controls),
-            "p_value": fisher(round(on * count), round(max(controls) * count), count),
-            "nll_ratio": nll_ratio(self.model, self.tokenizer, load_material().drawn(0).texts, rows),
+            "off": sum(off) / count,
+            "on": sum(on) / count,
+            "random": control / count,
+            "p_value": fisher(sum(on), control, count),
+            "nll_ratio": nll_ratio(self.model, self.tokenizer, self._texts, rows),
             "method": best.method,
             "layer": best.layer,
             "strength": best.scale,
+            "validation": {"off": best.off, "on": best.on},
+            "answers": self.held_out.answers(rows)[:3],
             "pairs": PAIRS,
             "n": count,
         }
 
     @cached_property
-    def plain(self) -> list[str]:
+    def _plain(self) -> list[str]:
         """The model's own answers to what is contrasted."""
-        return self._answers(self.asked, ANSWER_TOKENS)
+        return self._on(self.asked, ANSWER_TOKENS).answers(None)
 
-    @cached_property
-    def unsteered(self) -> list[str]:
-        """Its answers to the held-out questions with nothing on."""
-        return self._answers(self.held_out, TOKENS)
+    def _pairs(self, direction: Direction) -> list[Pair]:
+        if direction.correct is None:
+            assert direction.pairs is not None, "a direction has one or the other"
+            return from_file(direction.pairs)
+        return [
+            Pair(_turns(question), direction.correct(answer), answer)
+            for question, answer in zip(self.asked, self._plain, strict=True)
+        ]
 
-    def _rate(self, direction: Direction, rows: Tensor | None) -> float:
-        if rows is None:
-            answers = self.unsteered
-        else:
-            with steered(self.model, rows):
-                answers = self._answers(self.held_out, TOKENS)
-        return sum(map(direction.follows, answers)) / len(answers)
-
-    def _answers(self, asked: Sequence[str], tokens: int) -> list[str]:
-        prompts = [prompt_of(self.tokenizer, list(_turns(question)), 1024).ids for question in asked]
-        found = greedy(self.model, prompts, tokens, [end_token(self.tokenizer)])
-        return [self.tokenizer.decode(a.ids, skip_special_tokens=True).strip() for a in found]
-
-
-def fisher(on: int, control: int, count: int) -> float:
-    """Probability of `on` or more of `count`, against `control` of as many, by chance (Fisher, one-sided)."""
-    both = on + control
-    ways = sum(comb(count, k) * comb(count, both - k) for k in range(on, min(both, count) + 1))
-    return ways / comb(2 * count, both)
+    def _on(self, asked: list[str], tokens: int) -> Tryout:
+        return Tryout(self.model, self.tokenizer, [_turns(q) for q in asked], self._texts, tokens)
 
 
 def _turns(question: str) -> tuple[Message, ...]:

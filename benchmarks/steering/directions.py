@@ -1,9 +1,10 @@
-"""Directions of llm_steer_instruct that code can check, and one persona with pairs of its own."""
+"""Directions of llm_steer_instruct that code can check, and one persona with pairs written by hand."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,15 +17,16 @@ _FILES = ("ifeval_single_instr_format", "ifeval_single_keyword_exclude", "ifeval
 
 @dataclass(frozen=True)
 class Direction:
-    """`correct` turns the model's own answer into one that follows; `follows` checks an answer.
+    """`correct` turns the model's own answer into one that follows; without it, `pairs` is a file of pairs.
 
-    `simple`: a feature of the surface, against a behaviour.
+    `follows` checks an answer. `simple`: a feature of the surface, against a behaviour.
     """
 
     name: str
     simple: bool
-    correct: Callable[[str], str]
     follows: Callable[[str], bool]
+    correct: Callable[[str], str] | None = None
+    pairs: Path | None = None
 
 
 def _bullets(answer: str) -> str:
@@ -32,22 +34,16 @@ def _bullets(answer: str) -> str:
     return "* " + "\n* ".join(parts[:3])
 
 
-def _pirate(answer: str) -> str:
-    """Write as a pirate would: what a scripted author of pairs makes of a plain answer."""
-    return f"Arrr, matey! {answer.replace('you', 'ye').replace('my', 'me').replace('is ', 'be ')}"
+def _spoken_by_a_pirate(answer: str) -> bool:
+    return re.search(r"\b(?:arr+|matey|ahoy|ye|avast|aye|landlubber)\b", answer, re.IGNORECASE) is not None
 
 
 DIRECTIONS = (
-    Direction("capital letters", True, str.upper, lambda a: a == a.upper() and any(map(str.isalpha, a))),
-    Direction("lowercase", True, str.lower, lambda a: a == a.lower() and any(map(str.isalpha, a))),
-    Direction("no comma", True, lambda a: a.replace(",", ""), lambda a: "," not in a and bool(a.strip())),
-    Direction("bullet list", True, _bullets, lambda a: a.lstrip().startswith(("* ", "- "))),
-    Direction(
-        "pirate",
-        False,
-        _pirate,
-        lambda a: any(word in a.lower() for word in ("arrr", "matey", "ahoy", " ye ", "aye")),
-    ),
+    Direction("capital letters", True, lambda a: a == a.upper() and any(map(str.isalpha, a)), str.upper),
+    Direction("lowercase", True, lambda a: a == a.lower() and any(map(str.isalpha, a)), str.lower),
+    Direction("no comma", True, lambda a: "," not in a and bool(a.strip()), lambda a: a.replace(",", "")),
+    Direction("bullet list", True, lambda a: a.lstrip().startswith(("* ", "- ")), _bullets),
+    Direction("pirate", False, _spoken_by_a_pirate, pairs=Path(__file__).with_name("pirate.jsonl")),
 )
 
 

@@ -47,7 +47,7 @@ def measure(home: Path) -> dict[str, Any]:
         off = rate(held_out)
         turns = _say(store, every[:PAIRS], _answers(serving, every[:PAIRS]))
         began = time.monotonic()
-        _correct(store, home, turns, lower.correct)
+        _correct(store, home, turns, str.lower)
         while not _is_on(store, began):
             time.sleep(0.05)
         switched = time.monotonic() - began

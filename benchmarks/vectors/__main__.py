@@ -1,8 +1,8 @@
 """Task vectors, measured. Last line: one JSON object.
 
-`python -m benchmarks.vectors --json` (about half an hour; each part is kept in a file, so that an interrupted
+`python -m benchmarks.vectors --json` (about an hour; each part is kept in a file, so that an interrupted
 run goes on where it was). Three behaviours are trained apart on SmolLM2 from ten corrections each. Then, on
-twenty held-out questions: follow-rate with each direction, leak without, general NLL, of each alone, of their
+forty held-out questions: follow-rate with each direction, leak without, general NLL, of each alone, of their
 sum, of their TIES merge, at scales from -1 to 2. Last, one of them on a running system.
 """
 
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.vectors import live
-from benchmarks.vectors.behaviours import BEHAVIOURS
+from benchmarks.vectors.behaviours import BEHAVIOURS, QUESTIONS
 from benchmarks.vectors.bench import Bench
 from learner.vectors.algebra import Combination, average
 from learner.vectors.statistics import cosine
@@ -58,8 +58,9 @@ def everything(bench: Bench, parts: Parts, home: Path) -> dict[str, Any]:
     alone = {n: parts.get(f"alone {n}", lambda n=n: bench.measure(vectors[n])) for n in NAMES}
     sums = Combination(tuple((1.0, vector) for vector in whole))
     added = parts.get("added", lambda: bench.measure(sums))
-    ties = parts.get("ties", lambda: _with_conflicts(bench, Ties(whole, KEEP)))
-    wider = parts.get(f"ties, keeping {WIDER:g}", lambda: _with_conflicts(bench, Ties(whole, WIDER)))
+    ties = parts.get("ties, rescaled", lambda: _merged(bench, Ties(whole, KEEP)))
+    wider = parts.get(f"ties, keeping {WIDER:g}, rescaled", lambda: _merged(bench, Ties(whole, WIDER)))
+    bare = parts.get("ties, lambda 1", lambda: _merged(bench, Ties(whole, KEEP, 1.0)))
     mean = parts.get("average", lambda: bench.measure(average(whole)))
     at_scale = {
         b.name: {
@@ -76,8 +77,9 @@ def everything(bench: Bench, parts: Parts, home: Path) -> dict[str, Any]:
         "questions": base["n"],
         "behaviours": {n: _behaviour(n, base, alone[n], added, at_scale[n], trained[n]) for n in NAMES},
         "composed": _composed(base, alone, added),
-        "ties": _composed(base, alone, ties) | {"conflicts": ties["conflicts"], "keep": KEEP},
-        "ties_wider": _composed(base, alone, wider) | {"conflicts": wider["conflicts"], "keep": WIDER},
+        "ties": _composed(base, alone, ties) | _told(ties, KEEP),
+        "ties_wider": _composed(base, alone, wider) | _told(wider, WIDER),
+        "ties_lambda_1": _composed(base, alone, bare) | _told(bare, KEEP),
         "average": _composed(base, alone, mean),
         "interference": {n: alone[n]["follow"] for n in NAMES},
         "cosine": {f"{a} {b}": cosine(vectors[a], vectors[b]) for a in NAMES for b in NAMES if a < b},
@@ -86,8 +88,12 @@ def everything(bench: Bench, parts: Parts, home: Path) -> dict[str, Any]:
     }
 
 
-def _with_conflicts(bench: Bench, merged: Ties) -> dict[str, Any]:
-    return bench.measure(merged) | {"conflicts": merged.conflicts().share}
+def _merged(bench: Bench, merged: Ties) -> dict[str, Any]:
+    return bench.measure(merged) | {"conflicts": merged.conflicts().share, "lambda": merged.scale}
+
+
+def _told(measured: dict[str, Any], keep: float) -> dict[str, Any]:
+    return {"conflicts": measured["conflicts"], "keep": keep, "lambda": measured["lambda"]}
 
 
 def _behaviour(
@@ -104,6 +110,7 @@ def _behaviour(
         "trained": alone["follow"][name],
         "added": added["follow"][name],
         "negated": found[-1.0],
+        "negated_below_base": found[-1.0] < base["follow"][name],
         "scales": dict(sorted((found | {0.0: base["follow"][name], 1.0: alone["follow"][name]}).items())),
         "leak": {"base": base["leak"][name], "trained": alone["leak"][name], "added": added["leak"][name]},
         "nll_ratio": {
@@ -155,7 +162,7 @@ def draw(found: dict[str, Any], path: Path) -> None:
 def main() -> None:
     """Measure what is not measured yet; print the object."""
     parser = argparse.ArgumentParser(description=__doc__)
-    kept = Path(tempfile.gettempdir()) / "heedloop-benchmark-vectors"
+    kept = Path(tempfile.gettempdir()) / f"heedloop-benchmark-vectors-{QUESTIONS}"
     parser.add_argument(
         "--folder", type=Path, default=kept, help="where parts are kept (default: %(default)s)"
     )

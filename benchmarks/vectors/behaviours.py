@@ -11,7 +11,7 @@ from agent.demo.material import load_material
 from policies.example import Example
 from policies.turn import Message
 
-CORRECTIONS, QUESTIONS = 10, 20
+CORRECTIONS, QUESTIONS = 10, 40
 _SENTENCE = re.compile(r"(?<=[.!?])\s+")
 
 

@@ -69,14 +69,15 @@ def learn(
     config: TrainingConfig,
     seed: int,
     rehearsals: int,
+    earlier: Sequence[Example] = (),
 ) -> Learned:
-    """Train until every correction has had its uses, every rehearsal its one."""
+    """Train until every correction has had its uses, every rehearsal its one; of `earlier` it is reminded."""
     began = time.monotonic()
     rehearsed = _rehearsed(models, corrections, rehearsals, seed)
     quota = {e.id: config.uses_per_example for e in corrections} | {e.id: 1 for e in rehearsed}
     trainer = Trainer(models.model, models.tokenizer, models.base, config, seed)
-    trainer.prepare([*corrections, *rehearsed])
-    training = _Round(trainer, (*corrections, *rehearsed), tuple(pool), quota, config, seed)
+    trainer.prepare([*corrections, *rehearsed, *earlier])
+    training = _Round(trainer, (*corrections, *rehearsed), tuple(pool), quota, config, seed, earlier)
     losses: list[float] = []
     while rows := training.rows(len(losses)):
         losses.append(trainer.step(rows, training.rate(len(losses)), lambda name, tensor: None).loss)
@@ -95,9 +96,11 @@ class _Round:
         quota: dict[str, int],
         config: TrainingConfig,
         seed: int,
+        earlier: Sequence[Example] = (),
     ) -> None:
         self._trainer, self._pool, self._quota, self._config, self._seed = trainer, pool, quota, config, seed
-        self._examples = {e.id: e for e in (*examples, *pool)}
+        self._earlier = earlier
+        self._examples = {e.id: e for e in (*examples, *pool, *earlier)}
         self._uses: Counter[tuple[str, str]] = Counter()
 
     def rate(self, step: int) -> float:
@@ -113,7 +116,10 @@ class _Round:
             [replay.Candidate(e.id, self._uses["general", e.id]) for e in self._pool],
             2 * self._config.corrections_per_batch,
             random.Random(f"{self._seed}/{step}"),
+            [replay.Candidate(e.id, self._uses["reminder", e.id]) for e in self._earlier],
+            self._config.reminder_share,
         )
+        self._uses.update(("reminder", slot.example_id) for slot in slots if slot.kind == "reminder")
         return [self._row(slot.kind, slot.example_id) for slot in slots]
 
     def count(self, rows: Sequence[Row]) -> None:
@@ -125,6 +131,7 @@ class _Round:
         return replay.Candidate(i, self._uses["correction", i], self._quota[i], twins, self._uses["twin", i])
 
     def _row(self, kind: str, i: str) -> Row:
+        kind = "correction" if kind == "reminder" else kind
         return next(row for row in self._trainer.rows_for(self._examples[i]) if row.kind == kind)
 
 

@@ -5,6 +5,7 @@ Pictures are drawn from `report.json` alone, so that anybody can recompute them.
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
@@ -86,16 +87,29 @@ def read(folder: Path) -> Report:
         raise InputError(f"{path} is no report: {str(error).splitlines()[0]}") from error
 
 
-def as_markdown(report: Report, pictures: Sequence[str]) -> str:
-    """Return the report as text for people."""
+def is_whole(report: Report) -> bool:
+    """Tell whether a report says what it found, on how many items and seeds, and how surely."""
+    finite = all(map(math.isfinite, (report.value, *report.interval)))
+    return finite and report.n > 0 and bool(report.seeds) and bool(report.answer.strip())
+
+
+def figure_line(report: Report) -> str:
+    """Return the figure behind the answer, with its interval, n, seeds and marks."""
     low, high = report.interval
     marks = [word for word, on in (("toy", report.toy), ("quick", report.quick)) if on]
+    marked = f" This run is marked: {', '.join(marks)}." if marks else ""
+    return (
+        f"{report.measured[:1].upper()}{report.measured[1:]}: {report.value:.3g} (95 % interval {low:.3g} to"
+        f" {high:.3g}, n {report.n}, seeds {', '.join(map(str, report.seeds))}).{marked}"
+    )
+
+
+def as_markdown(report: Report, pictures: Sequence[str]) -> str:
+    """Return the report as text for people."""
     parts = [
         f"# {report.question}",
         f"**Answer.** {report.answer}",
-        f"{report.measured}: {report.value:.3g} (95 % interval {low:.3g} to {high:.3g}, n {report.n},"
-        f" seeds {', '.join(map(str, report.seeds))}).",
-        f"This run is marked: {', '.join(marks)}." if marks else "",
+        figure_line(report),
         *(f"![{name}]({name}.png)" for name in pictures),
         *(_table(table) for table in report.tables),
         "## Method\n\n" + "\n".join(f"- {line}" for line in report.method),

@@ -28,7 +28,7 @@ class Setting:
     """One run of an experiment.
 
     `cache` is a folder that outlives it, for what is dear and can be taken again; `home` is the state folder,
-    for experiments that look at the user's own examples.
+    for experiments that look at the user's own examples; `stored` asks one that can to teach those.
     """
 
     model: str
@@ -37,6 +37,7 @@ class Setting:
     config: Config
     home: Path
     cache: Path
+    stored: bool = False
     tell: Tell = field(default=lambda line: print(line, file=sys.stderr, flush=True))
     began: float = field(default_factory=time.monotonic)
 

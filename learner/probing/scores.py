@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from learner.frozen import frozen_hidden, pad
 from learner.generation import Answer, greedy
+from learner.probing.health import length_change
 from learner.probing.material import Fact
 from learner.probing.own import OwnProbe
 from learner.tokens import Prompt, Row, build_row, end_token, prompt_of
@@ -167,15 +168,35 @@ def kl_to_base(model: PreTrainedModel, answers: Sequence[BaseAnswer]) -> dict[st
     return {answer.item: loss.item() for answer, loss in zip(answers, losses, strict=True)}
 
 
+@torch.no_grad()
+def against_base(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, answers: Sequence[BaseAnswer]
+) -> dict[str, dict[str, float]]:
+    """Return `kl` and `length` along the base's own answer to each prompt, from one pass."""
+    now, end = _log_probs(model, answers), end_token(tokenizer)
+    kl = zip(answers, _divergences(now, answers), strict=True)
+    pairs = zip(answers, now, strict=True)
+    return {
+        "kl": {answer.item: loss.item() for answer, loss in kl},
+        "length": {answer.item: length_change(found, answer.log_probs, end) for answer, found in pairs},
+    }
+
+
 def kl_losses(model: PreTrainedModel, answers: Sequence[BaseAnswer]) -> torch.Tensor:
-    """Return the same as a tensor [answers]; a gradient can pass."""
+    """Return KL as `kl_to_base` does, as a tensor [answers]; a gradient can pass."""
+    return _divergences(_log_probs(model, answers), answers)
+
+
+def _log_probs(model: PreTrainedModel, answers: Sequence[BaseAnswer]) -> list[torch.Tensor]:
+    """Return the log-probabilities [T, V] along each answer."""
     hidden = frozen_hidden(model, [answer.row for answer in answers])
     now = F.log_softmax(model.lm_head(hidden.states).float(), -1)
-    found = []
-    for index, answer in enumerate(answers):
-        before = answer.log_probs.float()
-        found.append((before.exp() * (before - now[hidden.row == index])).sum(-1).mean())
-    return torch.stack(found)
+    return [now[hidden.row == index] for index in range(len(answers))]
+
+
+def _divergences(now: Sequence[torch.Tensor], answers: Sequence[BaseAnswer]) -> torch.Tensor:
+    before = [answer.log_probs.float() for answer in answers]
+    return torch.stack([(p.exp() * (p - q)).sum(-1).mean() for p, q in zip(before, now, strict=True)])
 
 
 def answers_now(

@@ -19,8 +19,9 @@ FOLLOW_ITEMS = 8
 CHOICES = 8
 HEALTH_ITEMS = 4
 HARM_ITEMS = 8
-HEALTH = frozenset({"repetition", "length", "entropy"})
-PROBES = HEALTH | {"nll", "facts", "choice", "kl", "leak", "follow", "own"}
+HEALTH = frozenset({"repetition", "entropy"})
+ALONG = frozenset({"kl", "length"})
+PROBES = HEALTH | ALONG | {"nll", "facts", "choice", "leak", "follow", "own"}
 
 
 @dataclass(frozen=True)
@@ -96,8 +97,8 @@ class ProbeSuite:
             found["facts"] = scores.fact_matches(model, tokenizer, material.facts, 2 * batch_size)
         if material.facts and "choice" in only:
             found["choice"] = scores.choices(model, tokenizer, material.facts[:CHOICES], self._full.facts)
-        if answers and "kl" in only:
-            found["kl"] = scores.kl_to_base(model, answers)
+        if answers and ALONG.intersection(only):
+            found |= scores.against_base(model, tokenizer, answers)
         if answers and HEALTH.intersection(only):
             now = scores.answers_now(model, tokenizer, answers[:HEALTH_ITEMS], batch_size)
             found |= health(now, {answer.item: answer.answer for answer in answers})

@@ -66,12 +66,15 @@ def recurrent_states(model: PreTrainedModel, ids: Sequence[int]) -> dict[int, di
 
 @contextmanager
 def steered(model: PreTrainedModel, rows: Tensor | None) -> Iterator[None]:
-    """Add `rows` [layers, width] to the residual stream for the time of the block, as the server does."""
+    """Add `rows` [layers, width] to the residual stream for the time of the block, as the server does.
+
+    [batch, layers, width] adds to each sequence of a batch its own.
+    """
     if rows is None:
         yield
         return
     layers = decoder_layers(model)
-    if tuple(rows.shape) != (max(layers) + 1, model.config.get_text_config().hidden_size):
+    if tuple(rows.shape[-2:]) != (max(layers) + 1, model.config.get_text_config().hidden_size):
         raise InputError(f"steering: {tuple(rows.shape)} is not (layers, width) of this model")
 
     def adding(row: Tensor) -> Any:
@@ -80,11 +83,11 @@ def steered(model: PreTrainedModel, rows: Tensor | None) -> Iterator[None]:
 
         return hook
 
-    own = rows.to(model.device, model.dtype)
+    own = rows.to(model.device, model.dtype).unsqueeze(-2)  # the same at every token
     handles = [
-        layer.register_forward_hook(adding(own[number]))
+        layer.register_forward_hook(adding(own[..., number, :, :]))
         for number, layer in layers.items()
-        if rows[number].any()
+        if rows[..., number, :].any()
     ]
     try:
         yield

@@ -24,7 +24,11 @@ _KEY = "heedloop"
 
 
 class SteeringVector(BaseModel):
-    """What a steering vector is. `norm` is its length at `layer` with scale 1 (times `strength`)."""
+    """What a steering vector is. `norm` is its length at `layer` with scale 1 (times `strength`).
+
+    `off` and `on` are the shares of answers that showed the behaviour without it and with it, where it was
+    chosen by answers; `judge` says who judged them. `nll_ratio`: general NLL, in times of that without it.
+    """
 
     model_config = ConfigDict(frozen=True, protected_namespaces=())
 
@@ -34,11 +38,13 @@ class SteeringVector(BaseModel):
     layer: int
     strength: float
     norm: float
-    gain: float
-    margin: float
     pairs: int
     source: str
     direction: str | None = None
+    off: float | None = None
+    on: float | None = None
+    nll_ratio: float | None = None
+    judge: str | None = None
 
 
 class Steering:

@@ -1,8 +1,8 @@
 """The instant layer: a correction acts within seconds by a vector made of it; the weights take over later.
 
-The vector of a direction is made of its newest corrections, at a fixed depth and strength: choosing would
-take longer than the layer may. As the weights learn the direction, which the probes measure without any
-vector, its scale falls, and at the end it is off.
+The vector of a direction is made of its newest corrections, at a fixed depth, and as strong as is set or as
+the guard allows: choosing by answers would take longer than the layer may. As the weights learn the
+direction, which the probes measure without any vector, its scale falls, and at the end it is off.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from policies.errors import GuardRefused, InputError
 from policies.example import Example
 from store import examples, probes
 from store.database import Store
+from store.steering import Slot
 
 log = structlog.get_logger()
 
@@ -28,6 +29,7 @@ LEARNED = 0.9
 """Follow-rate without a vector, from which none is needed."""
 STEP = 0.1
 """A scale that would change less stays: each change is a version."""
+TRIES, WEAKER = 3, 0.6
 
 
 class InstantLayer:
@@ -57,17 +59,23 @@ class InstantLayer:
 
     def anneal(self) -> None:
         """Let the scale of each vector that may fall be what the weights have not learned yet."""
+        self._live.follow()  # the weights are new: what the guard does not allow any more goes first
         for slot in self._live.slots():
-            direction = self._vectors.open(slot.name).direction
-            if not slot.anneal or direction is None:
-                continue
-            followed = self._followed(direction)
-            if followed is None:
-                continue
-            if followed >= LEARNED:
-                self._live.off(slot.name, f"the weights follow it: {followed:.2f}")
-            elif slot.scale - (1 - followed) >= STEP:
-                self._live.on(slot.model_copy(update={"scale": 1 - followed}))
+            if slot.anneal:
+                try:
+                    self._anneal(slot)
+                except (InputError, GuardRefused) as error:
+                    self._live.off(slot.name, str(error))
+
+    def _anneal(self, slot: Slot) -> None:
+        direction = self._vectors.open(slot.name).direction
+        followed = None if direction is None else self._followed(direction)
+        if followed is None:
+            return
+        if followed >= LEARNED:
+            self._live.off(slot.name, f"the weights follow it: {followed:.2f}")
+        elif slot.scale - (1 - followed) >= STEP:
+            self._live.on(slot.model_copy(update={"scale": 1 - followed}))
 
     def _renew(self, direction: str, corrections: list[Example]) -> None:
         name, made_of = name_of(direction), tuple(example.id for example in corrections)
@@ -87,16 +95,26 @@ class InstantLayer:
                 layer=layer,
                 strength=self._config.strength,
                 norm=float(directions.mean[layer].norm()),
-                gain=0.0,
-                margin=0.0,
                 pairs=len(pairs),
                 source="corrections, at once",
                 direction=direction,
             )
             self._vectors.keep(vector, directions)
-            self._live.on(self._live.slot(name, 1.0, anneal=True))
+            self._switch_on(self._live.slot(name, 1.0, anneal=True))
         except (InputError, GuardRefused) as error:
             log.warning("no instant vector", direction=direction, reason=str(error))
+
+    def _switch_on(self, slot: Slot) -> None:
+        """Switch it on, weaker where the guard says no. Raises GuardRefused where it still does."""
+        for _ in range(TRIES - 1):
+            try:
+                self._live.on(slot)
+            except GuardRefused as error:
+                log.info("a weaker instant vector", name=slot.name, reason=str(error))
+                slot = slot.model_copy(update={"scale": slot.scale * WEAKER})
+            else:
+                return
+        self._live.on(slot)
 
     def _followed(self, direction: str) -> float | None:
         """Return the follow-rate of the weights alone, as the last probe found it."""

@@ -20,7 +20,7 @@ from learner.steering.extraction import random_rows
 from learner.steering.file import Steering
 from learner.vectors.expression import require_scale
 from policies.errors import GuardRefused, InputError
-from store import examples, steering
+from store import examples, outbox, steering
 from store.database import Store
 from store.steering import Slot
 from store.versions import Version
@@ -59,11 +59,18 @@ class LiveSteering:
         return {"steer": self._carry_out}
 
     def follow(self) -> None:
-        """Let the buffer say what the version in force says: after a start, a rollback, a checkout."""
+        """Let the buffer say what the version in force says: after a start, training, a rollback, a checkout.
+
+        Under weights that are not those on which its vectors were judged, they are judged again.
+        """
         version = self._lineage.version
-        if version.id != self._shown:
-            self._live.steer(self._rows(steering.of_version(self._store, version)))
-            self._shown = version.id
+        if version.id == self._shown:
+            return
+        slots = self.slots()
+        self._live.steer(self._rows(slots))
+        self._shown = version.id
+        if slots and version.kind != "steer":
+            self._judge_again(slots)
 
     def _carry_out(self, arguments: dict[str, Any]) -> dict[str, Any]:
         action = text_of(arguments, "action")
@@ -99,9 +106,8 @@ class LiveSteering:
         slots = [one for one in self.slots() if one.name != slot.name] + [slot]
         if len(slots) > SLOTS:
             raise GuardRefused(f"{SLOTS} vectors are on already: turn one off first")
-        rows = self._rows(slots)
-        ratio = 1.0 if rows is None else self._cost(rows)
-        if ratio > self._most_nll:
+        ratio = self._ratio(slots)
+        if not ratio <= self._most_nll:  # nan is no
             raise GuardRefused(
                 f"{slot.name} * {slot.scale:g} would raise the NLL of general text {ratio:.2f} times (most:"
                 f" steering.most_nll = {self._most_nll:g}); take a smaller scale"
@@ -116,6 +122,20 @@ class LiveSteering:
             raise GuardRefused(f"steering vector {name!r} is not on" if name else "no steering vector is on")
         kept = [one for one in before if one not in gone]
         return self._change(kept, f"steering off ({why}): {', '.join(one.name for one in gone)}")
+
+    def _ratio(self, slots: list[Slot]) -> float:
+        rows = self._rows(slots)
+        return 1.0 if rows is None else self._cost(rows)
+
+    def _judge_again(self, slots: list[Slot]) -> None:
+        """Switch all vectors off where general text suffers: the weights have changed beneath them."""
+        ratio = self._ratio(slots)
+        if ratio <= self._most_nll:
+            return
+        why = f"breach: general NLL {ratio:.2f} times that without, most {self._most_nll:g}"
+        done = self.off(None, why)
+        with self._store.write() as connection:
+            outbox.alert(connection, f"steering off, version {done['version']}: {why}")
 
     def _hand_over(self, slot: Slot) -> dict[str, Any]:
         """Let the learner take over: the scale falls as the probes find the direction in the weights."""

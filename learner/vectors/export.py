@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
+from math import prod
 from pathlib import Path
 
 from torch import Tensor
@@ -51,8 +53,18 @@ def export_vector(vector: VectorFile, base: str, folder: Path) -> Path:
     return target
 
 
-def export_checkpoint(vector: VectorFile, scale: float, base: Checkpoint, name: str, folder: Path) -> Path:
-    """Write base + scale * vector as a Hugging Face checkpoint, rounded to nearest. Returns the file."""
+def export_checkpoint(
+    vector: VectorFile,
+    scale: float,
+    base: Checkpoint,
+    name: str,
+    folder: Path,
+    advance: Callable[[int], None] = lambda _: None,
+) -> Path:
+    """Write base + scale * vector as a Hugging Face checkpoint, rounded to nearest. Returns the file.
+
+    `advance` is called with the elements of each tensor when it is written.
+    """
     _new_folder(folder)
     for pattern in _COPIED:
         for path in base.folder.glob(pattern):
@@ -65,6 +77,7 @@ def export_checkpoint(vector: VectorFile, scale: float, base: Checkpoint, name: 
         for own, shape in base.shapes.items():
             for start, stop in spans(shape):
                 writer.write(base.own_name(own), _moved(base, vector, scale, own, start, stop))
+            advance(prod(shape))
     what = f"`{name}` with the behaviour of the task vector `{vector.description.name}`, times {scale:g}."
     _write_card(vector, name, folder, "transformers", what, _CHECKPOINT_USE)
     return folder / _WHOLE

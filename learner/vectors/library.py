@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from learner.vectors.algebra import Combination
@@ -13,13 +13,17 @@ from policies.errors import InputError
 
 FOLDER = "vectors"
 
+Watch = Callable[[Iterable[Block], dict[str, Shape], str], Iterable[Block]]
+"""Passes on the blocks of new tensors of these shapes, while somebody watches how far `what` is."""
+
 
 class Library:
-    """Finds, reads and adds vectors by name."""
+    """Finds, reads and adds vectors by name; `watch` sees the blocks of new ones pass."""
 
-    def __init__(self, home: Path, model_hash: str) -> None:
+    def __init__(self, home: Path, model_hash: str, watch: Watch = lambda changes, *_: changes) -> None:
         self.folder = home / FOLDER
         self.model_hash = model_hash
+        self._watch = watch
 
     def names(self) -> list[str]:
         """Return the names of all vectors, sorted."""
@@ -51,7 +55,7 @@ class Library:
         return write_vector(
             path,
             shapes,
-            changes,
+            self._watch(changes, shapes, f"writing {name}"),
             model_hash=self.model_hash,
             recipe=recipe,
             from_version=from_version,

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import traceback
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from learner.verbs.hybrid import make_hybrid
 from learner.verbs.printing import say, show
+from policies.errors import ConfigError, HeedloopError
 from store.home import home_of
 from store.printing import print_json
 from store.settings import load_config
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from learner.experiments.report import Report
 
 commands = typer.Typer(
     no_args_is_help=True,
@@ -20,30 +28,30 @@ commands = typer.Typer(
 )
 
 Model = Annotated[str | None, typer.Option(help="`smollm2`, a folder, a name; absent: the configured one")]
-Seeds = Annotated[int, typer.Option(help="how many seeds; 0 is first")]
-Quick = Annotated[bool, typer.Option("--quick", help="fewer items and seeds; the report says so")]
+Seeds = Annotated[int, typer.Option(help="how many seeds; 0 is the first")]
+Quick = Annotated[bool, typer.Option("--quick", help="fewer items and one seed; the report says so")]
 Out = Annotated[Path, typer.Option(help="the report becomes a folder in here")]
-_REPORTS = Path("reports")
 Json = Annotated[bool, typer.Option("--json", help="print JSON as the last line")]
-_SUMMARIES = {
-    "examples": "How many examples until behaviour measurably changes?",
-    "gdn-state": "Does the recurrent state of GDN layers become direction-shaped?",
-    "steering": "How well does a steering vector carry simple features and complex behaviours?",
-    "lr": "Which learning rate gains most for what it leaks and forgets?",
-    "transfer": "Does learning to heed change what was not trained?",
-    "mechanisms": "What changes inside, and which parts of the recipe matter?",
-}
+Stored = Annotated[bool, typer.Option("--stored", help="teach your own corrections, by direction")]
+Write = Annotated[bool, typer.Option("--write", help="set the recommended rate in the configuration file")]
+_REPORTS = Path("reports")
+_LEARNING_RATE = "training.learning_rate"
+_TOLD = ("answer", "measured", "value", "interval", "n", "seeds", "toy", "quick", "seconds")
 
 
-def _run(name: str, model: str | None, seeds: int, quick: bool, out: Path) -> dict[str, Any]:
-    """Run one experiment and write its report. Returns what is told of it."""
+def _run(name: str, model: str | None, seeds: int, quick: bool, out: Path, stored: bool = False) -> Report:
+    """Run one experiment, and write its report and the index. Raises ConfigError before anything long."""
+    _check(seeds, out)
     import torch
+    from transformers.utils import logging as transformers_logging
 
     from learner.experiments.catalogue import experiment
+    from learner.experiments.index import write_index
     from learner.experiments.report import write
     from learner.experiments.setting import Setting
 
     torch.set_num_threads(1)
+    transformers_logging.disable_progress_bar()
     config = load_config()
     home = home_of(config)
     found = experiment(name)
@@ -54,12 +62,72 @@ def _run(name: str, model: str | None, seeds: int, quick: bool, out: Path) -> di
         config=config,
         home=home,
         cache=home / "experiments",
+        stored=stored,
     )
     say(f"{name}: {found.QUESTION}")
+    say(f"model {setting.folder}")
     report = found.run(setting)
     write(report, found.PICTURES, out / name)
-    told = ("answer", "measured", "value", "interval", "n", "seeds", "toy", "quick", "seconds")
-    return {"experiment": name, "folder": str(out / name)} | {part: getattr(report, part) for part in told}
+    write_index(out)
+    return report
+
+
+def _check(seeds: int, out: Path) -> None:
+    """Refuse what could only fail after all the work is done."""
+    if seeds < 1:
+        raise ConfigError(f"--seeds {seeds}: an experiment needs one seed at least")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--out {out}: no folder can be made there ({error.strerror})") from None
+    if not os.access(out, os.W_OK | os.X_OK):
+        raise ConfigError(f"--out {out}: this folder cannot be written; give another one")
+
+
+def _told(report: Report, out: Path) -> dict[str, Any]:
+    about = {"experiment": report.name, "folder": str(out / report.name)}
+    return about | {part: getattr(report, part) for part in _TOLD}
+
+
+@commands.command("examples")
+def examples(
+    model: Model = None,
+    seeds: Seeds = 2,
+    quick: Quick = False,
+    stored: Stored = False,
+    out: Out = _REPORTS,
+    json: Json = False,
+) -> None:
+    """How many examples until behaviour measurably changes?"""
+    report = _run("examples", model, seeds, quick, out, stored)
+    show("examples", _told(report, out), json=json)
+
+
+@commands.command("lr")
+def learning_rate(
+    model: Model = None,
+    seeds: Seeds = 2,
+    quick: Quick = False,
+    write: Write = False,
+    out: Out = _REPORTS,
+    json: Json = False,
+) -> None:
+    """Which learning rate gains most for what it leaks and forgets?"""
+    report = _run("lr", model, seeds, quick, out)
+    found = _told(report, out) | {"recommended": report.data["recommended"]}
+    if write:
+        found["written"] = str(_set_rate(report.data["recommended"], out))
+    show("lr", found, json=json)
+
+
+def _set_rate(rate: float | None, out: Path) -> Path:
+    from store.settings_edit import set_number
+
+    if rate is None:
+        raise ConfigError(f"no rate is recommended, so none was written: {out / 'lr' / 'report.md'} says why")
+    path = set_number(_LEARNING_RATE, rate)
+    say(f"{_LEARNING_RATE} = {rate:g} in {path}: it counts from the next start of `up`")
+    return path
 
 
 def _command(name: str) -> Callable[..., None]:
@@ -70,14 +138,18 @@ def _command(name: str) -> Callable[..., None]:
         out: Out = _REPORTS,
         json: Json = False,
     ) -> None:
-        show(name, _run(name, model, seeds, quick, out), json=json)
+        show(name, _told(_run(name, model, seeds, quick, out), out), json=json)
 
-    command.__doc__ = _SUMMARIES[name]
     return command
 
 
-for _name in _SUMMARIES:
-    commands.command(_name)(_command(_name))
+for _name, _summary in {
+    "gdn-state": "Does the recurrent state of GDN layers become direction-shaped?",
+    "steering": "How well does a steering vector carry simple features and complex behaviours?",
+    "transfer": "Does learning to heed change what was not trained?",
+    "mechanisms": "What changes inside, and which parts of the recipe matter?",
+}.items():
+    commands.command(_name, help=_summary)(_command(_name))
 
 
 @commands.command("all")
@@ -90,24 +162,34 @@ def run_all(
 ) -> None:
     """Run all six, one after the other; one that fails is named, and the others go on."""
     from learner.experiments.catalogue import NAMES
-    from policies.errors import HeedloopError
+    from learner.experiments.progress import Progress
+    from learner.experiments.report import is_whole
 
-    done: list[dict[str, Any]] = []
+    _check(seeds, out)
+    done: dict[str, Report] = {}
     failed: dict[str, str] = {}
-    for name in NAMES:
+    progress = Progress(say, len(NAMES))
+    for number, name in enumerate(NAMES, 1):
         try:
-            done.append(_run(name, model, seeds, quick, out))
-        except HeedloopError as error:
-            failed[name] = str(error)
-            say(f"{name} failed: {error}")
-    whole = [d for d in done if d["n"] and d["seeds"] and d["interval"] and d["answer"]]
-    found = {"reports": len(whole), "answers": {d["experiment"]: d["answer"] for d in done}, "failed": failed}
+            done[name] = _run(name, model, seeds, quick, out)
+        except Exception as error:  # hours of other work must not be lost with one experiment
+            if not isinstance(error, HeedloopError):
+                say(traceback.format_exc())
+            failed[name] = str(error) or type(error).__name__
+            say(f"{name} failed: {failed[name]}")
+        progress.done(f"{number} of {len(NAMES)} experiments")
+    answers = {name: report.answer for name, report in done.items()}
+    found = {"reports": sum(map(is_whole, done.values())), "answers": answers, "failed": failed}
+    found |= {"index": str(out / "index.md")}
     if json:
         print_json(found)
     else:
         show("experiments", found, json=False)
     if failed:
         raise typer.Exit(1)
+
+
+commands.command("make-hybrid")(make_hybrid)
 
 
 @commands.command("redraw")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +11,14 @@ from learner.verbs.house import House, opened
 from learner.verbs.printing import say, show
 from policies.errors import InputError
 from store.printing import print_json, print_table
+from store.versions import Version
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from learner.steering.file import SteeringVector
+    from learner.steering.making import Made
+    from learner.steering.pairs import Pair
 
 commands = typer.Typer(
     no_args_is_help=True,
@@ -23,8 +31,7 @@ Scale = Annotated[float, typer.Option(help="times the strength that was found be
 Layer = Annotated[int | None, typer.Option(help="absent: the layer that was found best")]
 Prompts = Annotated[list[str], typer.Argument(help="what to ask the live server")]
 
-HELD_OUT = 3
-"""One pair in so many is kept for choosing layer and strength."""
+LONGEST_PROMPT = 4096
 
 
 @commands.command("extract")
@@ -34,51 +41,75 @@ def extract(
     pairs: Annotated[
         Path | None, typer.Option(help='JSON lines of {"prompt", "followed", "ignored"}')
     ] = None,
+    check: Annotated[
+        str | None, typer.Option(help="checkable, like `Write in lowercase.`; absent: the direction")
+    ] = None,
     layer: Layer = None,
     json: Json = False,
 ) -> None:
-    """Make a vector of contrast pairs: stored corrections of a direction, or a file."""
-    from learner.model import load_model
-    from learner.steering import pairs as contrast
-    from learner.steering.extraction import ANSWER_TOKENS, choose, find_directions
-    from learner.steering.file import SteeringVector
-    from store import examples
+    """Make a vector of contrast pairs: stored corrections of a direction, or a file.
+
+    Layer and strength are those under which the model's answers to other prompts show the behaviour most.
+    """
+    from learner.steering.making import make
 
     if (direction is None) == (pairs is None):
         raise InputError("give --direction TEXT, or --pairs FILE")
     with opened() as house:
-        if pairs is not None:
-            found, source = contrast.from_file(pairs), f"pairs of {pairs.name}"
-        else:
-            chosen = [e for e in examples.ready(house.store) if (direction or "") in (e.direction or "")]
-            found, source = contrast.from_examples(chosen), f"corrections of {direction!r}"
-        contrast.require_enough(found)
+        found, source = _pairs(house, direction, pairs)
         say(f"{len(found)} pairs; loading {house.model_dir.name}")
-        model, tokenizer = load_model(house.model_dir)
-        _move(model, house)
-        ids = [contrast.ids_of(tokenizer, pair, ANSWER_TOKENS) for pair in found]
-        learned = [pair for n, pair in enumerate(ids) if n % HELD_OUT != HELD_OUT - 1]
-        held_out = ids[HELD_OUT - 1 :: HELD_OUT]
-        directions = find_directions(model, learned)
-        layers = directions.mean.shape[0]
-        if layer is not None and not 0 <= layer < layers:
-            raise InputError(f"layer {layer} is out of range: this model has layers 0 to {layers - 1}")
-        best = choose(model, directions, held_out, None if layer is None else [layer], say)
-        vector = SteeringVector(
-            name=name,
-            model_hash=house.model_hash,
-            method=best.method,
-            layer=best.layer,
-            strength=best.scale,
-            norm=float(directions.mean[best.layer].norm()),
-            gain=best.gain,
-            margin=best.margin,
-            pairs=len(found),
-            source=source,
-            direction=direction,
-        )
-        house.steering.keep(vector, directions)
+        model, tokenizer = _model(house, None)
+        layers = None if layer is None else [_in_range(layer, model.config.get_text_config())]
+        made = make(model, tokenizer, found, check or direction, layers, say)
+        vector = _vector(house, name, made, len(found), source, direction)
+        house.steering.keep(vector, made.directions)
+    if made.choice.on <= made.choice.off:
+        say(f"{name} makes no answer show it: this model may not be steered so, or the pairs differ in more")
     show(f"steering vector {name}", vector.model_dump(), json=json)
+
+
+def _pairs(house: House, direction: str | None, file: Path | None) -> tuple[list[Pair], str]:
+    from learner.steering import pairs as contrast
+    from store import examples
+
+    if file is not None:
+        found, source = contrast.from_file(file), f"pairs of {file.name}"
+    else:
+        chosen = [e for e in examples.ready(house.store) if (direction or "") in (e.direction or "")]
+        found, source = contrast.from_examples(chosen), f"corrections of {direction!r}"
+    contrast.require_enough(found)
+    return found, source
+
+
+def _in_range(layer: int, config: Any) -> int:
+    if not 0 <= layer < config.num_hidden_layers:
+        raise InputError(
+            f"layer {layer} is out of range: this model has layers 0 to {config.num_hidden_layers - 1}"
+        )
+    return layer
+
+
+def _vector(
+    house: House, name: str, made: Made, pairs: int, source: str, direction: str | None
+) -> SteeringVector:
+    from learner.steering.file import SteeringVector
+
+    best = made.choice
+    return SteeringVector(
+        name=name,
+        model_hash=house.model_hash,
+        method=best.method,
+        layer=best.layer,
+        strength=best.scale,
+        norm=float(made.directions.mean[best.layer].norm()),
+        pairs=pairs,
+        source=source,
+        direction=direction,
+        off=best.off,
+        on=best.on,
+        nll_ratio=best.nll_ratio,
+        judge=made.judge,
+    )
 
 
 @commands.command("list")
@@ -155,44 +186,88 @@ def verify(
     layer: Layer = None,
     json: Json = False,
 ) -> None:
-    """Measure follow-rate off, on, and with a random vector of the same norm, and what general text loses."""
+    """Measure a vector against none and a random one of the same norm: follow-rate, leak, facts, NLL.
+
+    Leak: how often the behaviour shows under unrelated directions. Answers are the live server's; facts and
+    general text are scored on the model with the live weights.
+    """
+    from learner.experiments.directions import OTHERS
+    from learner.probing.material import load_material
+    from learner.steering.extraction import random_rows
+    from learner.steering.live import MOST_PROMPTS
+    from learner.steering.verification import fisher, general, led_elsewhere, rates
     from policies.constraints import read_constraints
 
     constraints = read_constraints(direction).constraints
     if not constraints:
         raise InputError(f"--direction {direction!r}: nothing in it can be checked by code")
-
-    def rate(answers: list[str]) -> float:
-        return sum(all(c.check(a) is not False for c in constraints) for a in answers) / len(answers)
+    count = len(prompts)
+    if 2 * count > MOST_PROMPTS:
+        raise InputError(f"{count} prompts: at most {MOST_PROMPTS // 2}")
 
     with opened(write=True) as house:
-        trial = _trial(house, name, prompts, scale, layer) | {"random": True}
+        asked = [*prompts, *led_elsewhere(prompts, OTHERS)]
+        trial = _trial(house, name, asked, scale, layer) | {"random": True}
+        say(f"asking the live server {3 * len(asked)} times: off, on, random")
         answers = house.order("steer", trial)
-        found: dict[str, Any] = {what: rate(answers[what]) for what in ("off", "on", "random")}
-        found |= {"prompts": len(prompts), "nll_ratio": _cost(house, name, scale, layer)}
-    show(f"steering {name}", found, json=json)
+        found: dict[str, Any] = rates(
+            {what: answers[what] for what in ("off", "on", "random")},
+            lambda answer: all(c.check(answer) is not False for c in constraints),
+            count,
+        )
+        rows = house.steering.rows(name, scale, layer)
+        say("scoring facts and general text")
+        trials = {"off": None, "on": rows, "random": random_rows(rows, 0)}
+        found |= general(*_model(house, None), load_material().drawn(0), trials)
+    follow = found["follow"]
+    found["p_value"] = fisher(round(follow["on"] * count), round(follow["random"] * count), count)
+    show(f"steering {name}", found | {"prompts": count}, json=json)
 
 
-def _cost(house: House, name: str, scale: float, layer: int | None) -> float:
-    """Return by which factor the vector raises the negative log-likelihood of general text."""
-    from learner.model import load_model
-    from learner.probing.material import load_material
-    from learner.steering.activations import nll_ratio
+@commands.command("states")
+def states(
+    prompt: Annotated[str, typer.Argument(help="of a user; the chat template is put around it")],
+    version: Annotated[str | None, typer.Option(help="absent: the one in force")] = None,
+    layer: Annotated[int | None, typer.Option(help="absent: all")] = None,
+    out: Annotated[Path | None, typer.Option(help="write the values: .safetensors, or .json")] = None,
+    json: Json = False,
+) -> None:
+    """Read hidden states: the residual stream after each layer, and what recurrent layers carry on."""
+    from learner.steering.states import require_suffix, states_of, write_states
+    from learner.tokens import prompt_of
 
-    model, tokenizer = load_model(house.model_dir)
-    _move(model, house)
-    return nll_ratio(model, tokenizer, load_material().texts, house.steering.rows(name, scale, layer))
+    if out is not None:
+        require_suffix(out)
+    with opened() as house:
+        at = house.version(version)
+        model, tokenizer = _model(house, at)
+        ids = prompt_of(tokenizer, [{"role": "user", "content": prompt}], LONGEST_PROMPT).ids
+        found = states_of(model, ids, layer)
+        if out is not None:
+            about = {"version": at.id, "model_hash": house.model_hash, "prompt": prompt}
+            write_states(out, found, about)
+            say(f"{len(found)} tensors in {out}")
+    rows = [(name, list(state.shape), float(state.norm())) for name, state in found.items()]
+    if json:
+        shapes = {name: {"shape": shape, "norm": norm} for name, shape, norm in rows}
+        print_json({"version": at.id, "tokens": tokenizer.convert_ids_to_tokens(list(ids)), "states": shapes})
+    else:
+        print_table(f"{len(ids)} tokens, version {at.id}", ("state", "shape", "norm"), rows)
 
 
-def _move(model: Any, house: House) -> None:
-    """Give a base model the weights of the version in force."""
+def _model(house: House, version: Version | None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Return the base model with the weights of a version; None is the one in force."""
     import torch
 
+    from learner.model import load_model
+
+    model, tokenizer = load_model(house.model_dir)
     parameters = dict(model.named_parameters())
-    version = house.version(None)
+    version = version or house.version(None)
     with torch.no_grad():
         for tensor, value in house.archive.tensors(version, house.archive.changed(version)):
             parameters[tensor].copy_(value)
+    return model, tokenizer
 
 
 def _trial(house: House, name: str, prompts: list[str], scale: float, layer: int | None) -> dict[str, Any]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from math import prod
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -12,6 +14,11 @@ from learner.verbs.house import House, opened
 from learner.verbs.printing import say, show
 from policies.errors import InputError
 from store.printing import print_json, print_table
+from store.progress import Progressing
+
+if TYPE_CHECKING:
+    from learner.vectors.blocks import Block, Shape
+    from learner.vectors.library import Library
 
 commands = typer.Typer(
     no_args_is_help=True,
@@ -43,7 +50,7 @@ def extract(
         before, after, archive = house.version(start), house.version(to), house.archive
         changed = archive.changed(before) | archive.changed(after)
         shapes = {n: s for n, s in Checkpoint(house.model_dir).shapes.items() if n in changed}
-        made = house.library.add(
+        made = _watched(house).add(
             name,
             shapes,
             difference(archive.tensors(before, shapes), archive.tensors(after, shapes)),
@@ -83,7 +90,7 @@ def train(
         done = take_course(trainer, chosen, pool, settings, _progress)
         shapes, changes = learned(trainer)
         recipe = f"trained from the base on {len(chosen)} examples of {', '.join(direction)}"
-        made = house.library.add(name, shapes, changes, recipe=recipe, from_version="base")
+        made = _watched(house).add(name, shapes, changes, recipe=recipe, from_version="base")
         show(f"vector {name}", _told(made) | {"steps": done.steps, "loss": done.loss}, json=json)
 
 
@@ -162,7 +169,7 @@ def compose(
         if into is None:
             show(expression, house.order("apply_vector", {"expression": expression}), json=json)
         else:
-            show(f"vector {into}", _told(house.library.keep(into, combined, expression)), json=json)
+            show(f"vector {into}", _told(_watched(house).keep(into, combined, expression)), json=json)
 
 
 @commands.command("merge")
@@ -171,13 +178,17 @@ def merge(
     into: Into,
     method: Annotated[Literal["ties", "average", "dare"], typer.Option(help="how")] = "ties",
     keep: Annotated[float, typer.Option(min=0.001, max=1, help="ties: share of entries that stay")] = 0.2,
+    scale: Annotated[
+        float | None, typer.Option(help="ties: lambda of the paper; absent: as strong as the sum")
+    ] = None,
     drop: Annotated[float, typer.Option(min=0, max=0.99, help="dare: share of entries that go")] = 0.9,
     seed: Annotated[int, typer.Option(help="dare: which ones")] = 0,
     json: Json = False,
 ) -> None:
-    """Merge vectors: TIES (trim, elect signs, disjoint mean), DARE (drop, rescale, add), or the mean."""
+    """Merge vectors: TIES (trim, elect signs, disjoint mean, lambda), DARE (drop, rescale, add), or mean."""
     from learner.vectors.algebra import Combination, average
     from learner.vectors.dare import Dropped
+    from learner.vectors.expression import require_scale
     from learner.vectors.ties import Ties
 
     if len(set(names)) < 2:
@@ -186,17 +197,21 @@ def merge(
         parts = [house.library.open(name) for name in names]
         told: dict[str, Any] = {}
         if method == "ties":
-            ties = Ties(parts, keep)
-            told = _told(house.library.keep(into, ties, f"TIES of {', '.join(names)}, keeping {keep:g}"))
+            say("reading the vectors: what stays of each, and how strong the merge must be")
+            ties = Ties(parts, keep, None if scale is None else require_scale(scale))
+            recipe = f"TIES of {', '.join(names)}, keeping {keep:g}, times {ties.scale:.4g}"
+            told = _told(_watched(house).keep(into, ties, recipe))
             found = ties.conflicts()
-            told |= {"conflicts": {"entries": found.entries, "share": found.share}}
+            told |= {"scale": ties.scale, "conflicts": {"entries": found.entries, "share": found.share}}
         elif method == "dare":
             dropped = Combination(
                 tuple((1.0, Dropped(p, drop, f"{seed}/{n}")) for n, p in zip(names, parts, strict=True))
             )
-            told = _told(house.library.keep(into, dropped, f"DARE of {', '.join(names)}, dropping {drop:g}"))
+            told = _told(
+                _watched(house).keep(into, dropped, f"DARE of {', '.join(names)}, dropping {drop:g}")
+            )
         else:
-            told = _told(house.library.keep(into, average(parts), f"mean of {', '.join(names)}"))
+            told = _told(_watched(house).keep(into, average(parts), f"mean of {', '.join(names)}"))
     show(f"vector {into}", told, json=json)
 
 
@@ -206,7 +221,7 @@ def negate(name: Name, into: Into, json: Json = False) -> None:
     from learner.vectors.algebra import scaled
 
     with opened() as house:
-        made = house.library.keep(into, scaled(house.library.open(name), -1.0), f"-{name}")
+        made = _watched(house).keep(into, scaled(house.library.open(name), -1.0), f"-{name}")
     show(f"vector {into}", _told(made), json=json)
 
 
@@ -256,8 +271,12 @@ def export(
     with opened() as house:
         vector, base = house.library.open(name), house.serving["model_name"]
         if checkpoint:
-            folder_base = Checkpoint(house.model_dir)
-            written = export_checkpoint(vector, require_scale(scale), folder_base, base, folder)
+            whole = Checkpoint(house.model_dir)
+            elements = sum(prod(shape) for shape in whole.shapes.values())
+            with Progressing(f"writing {folder}", elements) as progress:
+                written = export_checkpoint(
+                    vector, require_scale(scale), whole, base, folder, progress.advance
+                )
         else:
             written = export_vector(vector, base, folder)
     print_json({"vector": name, "file": str(written)})
@@ -290,7 +309,7 @@ def import_vector(
             shapes, changes = vector.shapes, blocks(vector)
             recipe = vector.description.recipe
             _require_places(vector.path, shapes, base.shapes)
-        made = house.library.add(name, shapes, changes, recipe=recipe)
+        made = _watched(house).add(name, shapes, changes, recipe=recipe)
         show(f"vector {name}", _told(made), json=json)
 
 
@@ -300,6 +319,20 @@ def _require_places(path: Path, shapes: dict[str, Any], known: dict[str, Any]) -
             raise InputError(
                 f"{path}: {name} {shape} is not in the base model ({known.get(name, 'unknown')})"
             )
+
+
+def _watched(house: House) -> Library:
+    """Return the library; the writing of a new vector shows how far it is."""
+    from learner.vectors.library import Library
+
+    return Library(house.home, house.model_hash, _passing)
+
+
+def _passing(changes: Iterable[Block], shapes: dict[str, Shape], what: str) -> Iterator[Block]:
+    with Progressing(what, sum(prod(shape) for shape in shapes.values())) as progress:
+        for block in changes:
+            yield block
+            progress.advance(block[3].numel())
 
 
 def _inside(house: House) -> dict[str, float]:

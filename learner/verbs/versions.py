@@ -13,6 +13,7 @@ from learner.verbs.printing import say, show
 from policies.errors import InputError
 from store import examples, probes, versions
 from store.printing import print_json, print_table
+from store.progress import counted
 from store.versions import Version
 
 if TYPE_CHECKING:
@@ -99,7 +100,8 @@ def diff(
 
     with opened() as house:
         a, b = house.version(first), house.version(second)
-        moved = sorted(tensor_changes(house.archive, a, b), key=lambda change: -change.relative_norm)
+        changes = counted("tensors compared", tensor_changes(house.archive, a, b))
+        moved = sorted(changes, key=lambda change: -change.relative_norm)
         judged = probe_changes(_scores(house, a), _scores(house, b))
     found = {"from": a.id, "to": b.id, "tensors_changed": len(moved), "probes": judged}
     if json:
@@ -220,6 +222,7 @@ class _Measured:
         from learner.probing.suite import ProbeSuite
         from learner.rehearsal import follows
 
+        say(f"loading {self._house.model_dir.name}, twice: a model to measure and the base beside it")
         model, tokenizer = load_model(self._house.model_dir)
         base, _ = load_model(self._house.model_dir)
         tokens = self._house.config.training.max_decision_tokens

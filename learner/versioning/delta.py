@@ -25,8 +25,8 @@ _INTEGERS: dict[torch.dtype, torch.dtype] = {
 }
 _RAW_DEFLATE = -15
 _MEMORY = 9
-_PART = 1 << 22
-"""Elements that are unfolded at once: scratch of a few tens of MiB, whatever the tensor."""
+_PART = 1 << 18
+"""Elements that are folded or unfolded at once: scratch of a few MiB, whatever the tensor."""
 
 
 def same_bits(value: Tensor, base: Tensor) -> bool:
@@ -37,11 +37,14 @@ def same_bits(value: Tensor, base: Tensor) -> bool:
 
 def encode(value: Tensor, base: Tensor) -> bytes:
     """Return what `decode` needs beside `base` to give `value`; both on the CPU, of one shape and type."""
-    folded = _integers(value) - _integers(base)
-    folded = (folded << 1) ^ (folded >> (8 * folded.itemsize - 1))
-    planes = folded.view(np.uint8).reshape(-1, folded.itemsize).T
+    now, before = _integers(value), _integers(base)
+    width, parts = now.itemsize, []
     deflate = zlib.compressobj(1, zlib.DEFLATED, _RAW_DEFLATE, _MEMORY, zlib.Z_RLE)
-    parts = [deflate.compress(np.ascontiguousarray(plane).data) for plane in planes]
+    for plane in range(width):
+        for start in range(0, len(now), _PART):
+            folded = now[start : start + _PART] - before[start : start + _PART]
+            folded = (folded << 1) ^ (folded >> (8 * width - 1))
+            parts.append(deflate.compress(np.ascontiguousarray(folded.view(np.uint8)[plane::width]).data))
     return b"".join((*parts, deflate.flush()))
 
 

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from learner.archive import Archive
 from learner.live.names import text_name
 from policies.errors import ConfigError
+from store.progress import Progressing
 from store.versions import Version
 
 _ORIGIN = "heedloop.json"
@@ -46,6 +47,10 @@ def _write_shard(archive: Archive, version: Version, source: Path, target: Path)
         names = {text_name(name): name for name in file.keys()}  # noqa: SIM118 - not a dict
         types = {name: file.get_slice(name).get_dtype() for name in names.values()}
         metadata = file.metadata()
-    tensors = {names[name]: value for name, value in archive.tensors(version, names)}
+    tensors = {}
+    with Progressing(f"tensors of {target.name}", len(names)) as progress:
+        for name, value in archive.tensors(version, names):
+            tensors[names[name]] = value
+            progress.advance()
     same = {n: t.float() if types[n] == "F32" else t for n, t in tensors.items()}  # of a bf16: exact
     save_file(same, target, metadata=metadata or {"format": "pt"})

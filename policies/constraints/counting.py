@@ -90,7 +90,8 @@ def count_patterns(unit: str, build: Bounded, lead: str = "") -> tuple[tuple[str
 
     not_more = (
         r"(?:at most|no more than|not more than|no longer than|not longer than|up to|maximum|max\.?|"
-        r"a maximum|within|(?:do not|don't|never|not) (?:exceed|use more than|write more than|go over|"
+        r"a maximum|within|(?:not|cannot|can't|shouldn't|mustn't) be (?:any )?(?:longer|more) than|"
+        r"(?:do not|don't|never|not) (?:exceed|use more than|write more than|go over|"
         r"exceeding)|not exceeding|limit\w* (?:\w+ ){0,4}to|capped at|cap \w+ at)"
     )
     not_less = r"(?:at least|no fewer than|(?:not|no) less than|(?:a )?minimum|at a minimum)"

@@ -42,12 +42,13 @@ _BUILT = re.compile(
     r"^(?:(?:please|now|then|also|and|first|can you|could you),? )*(?:write|create|add|implement|make|build|"
     r"fix|refactor|update|"
     r"change|generate|define|validate|check|ensure|verify|parse|convert|read|load|find|extract|rename|set)\b"
+    r"(?! (?:only|nothing but) json\b)"
     r" (?:(?:me|a|an|the|this|that|some|all|new|every|each) )*(?:[\w+#-]+ ){0,2}?(?:functions?|scripts?|"
     r"programs?|tests?|class|methods?|"
     r"regex|quer(?:y|ies)|parser|endpoint|buttons?|fields?|components?|modules?|migrations?|validator|apis?|"
     r"cli|bug|files?|columns?|"
     r"schema|forms?|code|names?|passwords?|csv|json|dict|strings?|variables?|labels?|words|"
-    r"config\w*)\b(?! (?:block|format)\b)"
+    r"config\w*)\b(?! (?:block|format|or (?:fewer|less))\b)"
 )
 _GATES = (_VAGUE, _LEADING, _RELEASE, _ELSEWHERE)
 _NEGATION = re.compile(

@@ -59,6 +59,13 @@ READERS = (
                 _read(upper=False),
             ),
             (
+                r"\byour (?:whole |entire )?(?:answers?|repl(?:y|ies)|responses?|outputs?) "
+                r"(?:(?:must|should|may|can) not|cannot|mustn't|shouldn't) (?:contain|have|include|hold) "
+                r"(?:an?|one|(?:even )?a single|even one) (?:capital|upper ?-?case) (?:letter|character)"
+                r"(?= ?(?:[.!;]|$|anywhere|at all))",
+                _read(upper=False),
+            ),
+            (
                 r"\b(?:only |all |entirely |completely )?(?:in |using |use |with )?(?:only |all |entirely )?"
                 r"(?:the )?(?:lower ?-?cases?d?|small letters)(?: letters?| characters?| text)?(?: only)?\b",
                 _read(upper=False),

@@ -147,6 +147,10 @@ _EXACTLY = (
 _BE = (
     r"(?:must|should|has to|have to|is to|are to|needs to)?(?: always)?(?: be| is| are| read)(?: exactly)?:?"
 )
+_SAY = (
+    r"(?:always )?(?:write|say|put|add|append)(?: exactly)?"
+    r"(?: the (?:exact |following )?(?:words?|phrase|sentence|line))?:?"
+)
 _QUOTATION = r"(?:in|with|inside|within) (?:a pair of )?(?:double )?(?:quot(?:ation|e) marks|quotes)"
 
 READERS = (
@@ -190,6 +194,16 @@ READERS = (
             (
                 rf"\b(?:very )?end of (?:your|the) (?:whole |entire )?{_NOUN} {_BE}(?: like:?)? "
                 r'(?:"#(?P<n>\d+)"|(?<=: )(?P<rest>[a-z][^"#]{3,120})$)',
+                _end,
+            ),
+            (
+                rf"\bat the (?:very )?end of (?:your|every|each) (?:whole |entire )?{_NOUN},? {_SAY} "
+                r'"#(?P<n>\d+)"(?! or\b)',
+                _end,
+            ),
+            (
+                rf'\b{_SAY} "#(?P<n>\d+)" at the (?:very )?end of (?:your|every|each) '
+                rf"(?:whole |entire )?{_NOUN}\b",
                 _end,
             ),
         ),

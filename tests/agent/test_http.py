@@ -14,6 +14,7 @@ import pytest
 from agent import http
 from agent.http_guard import Guard
 from agent.ingest import Ingest
+from agent.metrics import Meters
 from policies.config import Config, LimitConfig
 from policies.errors import ConfigError
 from policies.parsing import rejected
@@ -63,7 +64,7 @@ async def client(
     home: Path, store: Store, bus_state: BusState, orders: http.Orders
 ) -> AsyncIterator[httpx.AsyncClient]:
     with http.listen("127.0.0.1", 0) as listening:
-        app = http.make_app(home, bus_state, Guard(TOKEN, LIMITS), orders)
+        app = http.make_app(home, bus_state, Guard(TOKEN, LIMITS), Meters(home, bus_state), orders)
         serving = asyncio.create_task(http.serve(app, listening))
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         transport = httpx.AsyncHTTPTransport(retries=20)
@@ -140,7 +141,8 @@ async def test_metrics_count_what_the_store_holds(client: httpx.AsyncClient, sto
 async def test_metrics_of_an_empty_store(client: httpx.AsyncClient) -> None:
     found = lines((await client.get("/metrics")).text)
     assert "heedloop_turns_total 0.0" in found
-    assert not any(line.startswith(("heedloop_replay_share", "heedloop_probe")) for line in found)
+    absent = ("heedloop_replay_share", "heedloop_probe{", "heedloop_step_loss", "heedloop_version_age")
+    assert not any(line.startswith(absent) for line in found)
 
 
 async def test_unknown_path_and_method_are_refused(client: httpx.AsyncClient) -> None:

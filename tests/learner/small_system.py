@@ -20,6 +20,7 @@ from learner.live.client import LiveWeights
 from learner.live.control import PAGE, ControlPage
 from learner.live.durable import apply_durable, read_durable
 from learner.live.manifest import Checkpoint, Manifest, Run, TensorEntry, process_started, write_manifest
+from learner.live.steering import silence
 from learner.live.tensors import LiveTensors
 from learner.model import load_model
 from learner.probing.material import ProbeMaterial, load_material
@@ -73,7 +74,8 @@ def serve(folder: Path, model_dir: Path, owner: int) -> str:
     with safe_open(model_dir / "model.safetensors", "pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     entries = {n: TensorEntry(offset=0, shape=tuple(t.shape), dtype="bfloat16") for n, t in tensors.items()}
-    placed, nbytes = place(entries, {n: t.nbytes for n, t in tensors.items()}, PAGE)
+    placed, used = place(entries, {n: t.nbytes for n, t in tensors.items()}, PAGE)
+    reserved, nbytes = place({"": TensorEntry(offset=0, shape=(2, 64), dtype="bfloat16")}, {"": 256}, used)
     manifest = Manifest(
         generation=secrets.token_hex(8),
         model="tiny",
@@ -83,12 +85,13 @@ def serve(folder: Path, model_dir: Path, owner: int) -> str:
         nbytes=nbytes,
         prefix_caching=False,
         control=TensorEntry(offset=0, shape=(512,), dtype="int64"),
-        steering=TensorEntry(offset=PAGE, shape=(0, 64), dtype="bfloat16"),
+        steering=reserved[""],
         tensors=placed,
         hf={n: (Run(tensor=n, source=0, start=0, count=t.numel()),) for n, t in tensors.items()},
         checkpoint={n: Checkpoint(shape=tuple(t.shape), dtype="bfloat16") for n, t in tensors.items()},
     )
     arena = Arena.create(arena_folder, nbytes)
+    silence(arena.tensor(manifest.steering))
     live = LiveTensors([(manifest, arena)])
     for name, tensor in tensors.items():
         live.write(name, tensor)
@@ -107,6 +110,7 @@ class System:
         model, tokenizer = load_model(model_dir, torch.float32)
         base, _ = load_model(model_dir, torch.float32)
         self.live = LiveWeights.attach(folder / "arena")
+        self.model, self.tokenizer = model, tokenizer
         self.trainer = Trainer(model, tokenizer, base, CONFIG.training, 0)
         material = load_material()
         few = ProbeMaterial(facts=material.facts[:2], texts=material.texts[:1], prompts=material.prompts[:1])

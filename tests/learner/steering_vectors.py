@@ -17,8 +17,6 @@ def steering_vector(**fields: Any) -> SteeringVector:
             "layer": 1,
             "strength": 1.0,
             "norm": 1.0,
-            "gain": 0.0,
-            "margin": 0.0,
             "pairs": 3,
             "source": "test",
         }

@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from learner.model import load_model, trainable
+from learner.probing.health import expected_length, length_change
 from learner.probing.material import Fact, ProbeMaterial, load_material
 from learner.probing.scores import matches
-from learner.probing.suite import ProbeSuite, spread_over_directions
+from learner.probing.suite import ALONG, ProbeSuite, spread_over_directions
 from learner.rehearsal import follows
+from learner.tokens import end_token
 from policies.config import GuardConfig
 from policies.example import Example
 from policies.guard import judge
@@ -47,7 +49,7 @@ def test_the_base_has_no_distance_to_itself_and_passes(
     run = suite.run([example("e", "Answer in ALL CAPS.")])
     general = {"nll", "facts", "choice", "kl", "repetition", "length", "entropy"}
     assert set(run.scores) == {*general, "follow"}
-    assert set(run.scores["length"].values()) == {0.0}
+    assert max(run.scores["length"].values()) < 0.02
     assert max(run.scores["entropy"].values()) < 0.05
     assert sum(run.scores["choice"].values()) >= 5  # of 8, by chance 2
     assert max(abs(value) for value in run.scores["kl"].values()) < 0.02
@@ -72,6 +74,32 @@ def test_damaged_weights_are_a_breach_by_every_general_probe(
     assert "nll" in judged.broken
     assert all(judged.detectors[name].evidence > 100 for name in ("nll", "facts", "kl"))  # on few items
     assert suite.run([]).scores["nll"] == before.scores["nll"]
+
+
+def test_the_expected_length_is_that_of_a_geometric_law() -> None:
+    even = torch.log(torch.tensor([[0.5, 0.5]] * 4))
+    assert expected_length(even, end=1) == pytest.approx(0.5 + 0.25 + 0.125 + 0.0625)
+    assert length_change(torch.log(torch.tensor([[1.0, 1e-9]] * 4)), even, end=1) == pytest.approx(
+        4 - 0.9375, rel=1e-3
+    )
+
+
+def test_answers_that_grow_shorter_are_a_breach_though_all_of_them_are_cut_off(
+    models: tuple[ProbeSuite, dict[str, torch.nn.Parameter]], smollm2_path: Path
+) -> None:
+    suite, _ = models
+    before = suite.run([], only=ALONG)
+    model, tokenizer = suite._model, suite._tokenizer
+    end = end_token(tokenizer)
+    row = model.get_output_embeddings().weight[end]
+    kept = row.detach().clone()
+    with torch.no_grad():
+        row.mul_(2.0)
+        after = suite.run([], only=ALONG)
+        row.copy_(kept)
+    assert set(before.scores) == {"kl", "length"}
+    assert max(after.scores["length"].values()) > 0.5
+    assert "length" in judge(after.scores, before.scores, {}, GuardConfig(length_change=0.05)).suspect
 
 
 def test_a_direction_that_nothing_can_check_is_left_out(

@@ -88,8 +88,12 @@ def _general(index: int) -> Example:
     return Example(id=f"g{index}", kind="general", context=context, chosen="It is a number.", origin="base")
 
 
-def correct(store: Store, *ids: str, chosen: str = '{"answer": "A lake is water."}') -> None:
-    direction = 'Reply only with JSON of the form {"answer": "..."}.'
+DIRECTION = 'Reply only with JSON of the form {"answer": "..."}.'
+
+
+def correct(
+    store: Store, *ids: str, chosen: str = '{"answer": "A lake is water."}', direction: str = DIRECTION
+) -> None:
     question = {"role": "user", "content": "What is a lake?"}
     with store.write() as connection:
         for example_id in ids:
@@ -117,6 +121,25 @@ def test_a_round_changes_the_live_bytes_and_each_correction_counts_its_quota(ben
     assert version.fingerprint == bench.live.fingerprint()
     assert bench.live.position().version == version.id
     assert bench.live.position().step == steps.last_confirmed(bench.store) == 2
+
+
+def test_a_later_round_reminds_of_an_earlier_rule_which_a_rollback_does_not_blame(bench: Bench) -> None:
+    correct(bench.store, "e1", "e2")
+    bench.rounds.run(lambda: False)
+    correct(
+        bench.store, *(f"n{number}" for number in range(6)), direction="Answer in one word.", chosen="Water."
+    )
+    bench.rounds.run(lambda: False)
+    of_kind = "SELECT DISTINCT example_id AS id FROM step_rows WHERE kind = '{}' ORDER BY id"
+    reminded = [row["id"] for row in bench.store.rows(of_kind.format("reminder"))]
+    assert reminded
+    assert set(reminded) <= {"e1", "e2"}
+    shares = bench.store.rows("SELECT replay_share FROM steps")
+    assert {row["replay_share"] for row in shares} == {0.25}
+    assert [one.example.id for one in examples.learned_earlier(bench.store, 9)][-1] in reminded
+    undone = bench.lineage.roll_back(bench.lineage.rollback_target(), "by hand")
+    assert undone.quarantined == 6
+    assert {one.id for one in examples.ready(bench.store)} == {"e1", "e2"}
 
 
 def test_a_rollback_by_hand_restores_every_byte_and_quarantines(bench: Bench) -> None:

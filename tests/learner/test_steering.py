@@ -12,9 +12,10 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen3_5
 
 from learner.live.steering import decoder_layers, silence
 from learner.steering.activations import recurrent_states, residuals, steered
-from learner.steering.extraction import Directions, choose, find_directions, random_rows, rows_of
+from learner.steering.extraction import AnswerStates, Directions, answer_states, find_directions, random_rows
 from learner.steering.file import Steering
 from learner.steering.pairs import PairIds, from_file
+from learner.steering.reader import Reader
 from policies.errors import InputError
 
 LAYERS, WIDTH = 6, 32
@@ -78,17 +79,39 @@ def test_directions_are_the_mean_difference_and_the_first_component(model: PreTr
     np.testing.assert_allclose(found.pca[2], component, rtol=1e-2, atol=1e-4)
 
 
-def test_the_choice_is_the_best_of_what_was_tried_on_held_out_pairs(model: PreTrainedModel) -> None:
-    learned, held_out = pairs(8)[:6], pairs(8)[6:]
-    directions = find_directions(model, learned)
-    best = choose(model, directions, held_out)
-    assert best.gain > 0
-    again = choose(model, directions, held_out, [best.layer])
-    assert (again.method, again.scale, again.gain) == (best.method, best.scale, best.gain)
-    rows = rows_of(directions, best.method, best.layer, best.scale, LAYERS)
+def test_a_random_vector_has_the_norm_and_the_layer_of_the_one_it_stands_against() -> None:
+    rows = torch.zeros(LAYERS, WIDTH)
+    rows[2] = torch.linspace(-1, 1, WIDTH)
     noise = random_rows(rows, 0)
     torch.testing.assert_close(noise.norm(dim=-1), rows.norm(dim=-1))
-    assert not noise[[n for n in range(LAYERS) if n != best.layer]].any()
+    assert not noise[[n for n in range(LAYERS) if n != 2]].any()
+    assert abs(torch.cosine_similarity(noise[2], rows[2], 0)) < 0.5
+
+
+def test_sequences_of_a_batch_are_steered_each_by_its_own_rows(model: PreTrainedModel) -> None:
+    ids = torch.tensor([[3, 14, 15], [3, 14, 15], [3, 14, 15]])
+    drawn = torch.Generator().manual_seed(0)
+    rows = torch.randn(3, LAYERS, WIDTH, generator=drawn)
+    rows[1] = 0
+    with steered(model, rows):
+        together = model(ids).logits
+    for number in range(3):
+        with steered(model, rows[number]):
+            torch.testing.assert_close(together[number], model(ids[:1]).logits[0])
+    torch.testing.assert_close(together[1], model(ids[:1]).logits[0])
+
+
+def test_a_reader_tells_answers_apart_as_the_pairs_are_and_refuses_noise(model: PreTrainedModel) -> None:
+    given = [PairIds(pair.prompt, (7,) * 12, (90,) * 12) for pair in pairs(8)]
+    reader = Reader(model, answer_states(model, given[:6]))
+    assert reader.accuracy == 1.0
+    for pair in given[6:]:
+        assert reader.shows(pair.prompt, pair.followed)
+        assert not reader.shows(pair.prompt, pair.ignored)
+    assert not reader.shows(given[0].prompt, ())
+    noise = torch.randn(2, 1, 8, WIDTH, generator=torch.Generator().manual_seed(1))
+    with pytest.raises(InputError, match="cannot be told apart"):
+        Reader(model, AnswerStates(noise[0], noise[1]))
 
 
 def test_silence_changes_no_number_not_even_a_negative_zero() -> None:
@@ -134,7 +157,7 @@ def test_recurrent_states_are_read_of_gated_delta_layers_only(model: PreTrainedM
 
 def test_a_vector_is_kept_and_given_back_and_nonsense_is_refused(tmp_path: Path) -> None:
     rows = torch.randn(LAYERS, WIDTH, generator=torch.Generator().manual_seed(0))
-    vector = steering_vector(name="loud", method="pca", layer=2, strength=0.5, gain=0.1, margin=0.2, pairs=4)
+    vector = steering_vector(name="loud", method="pca", layer=2, strength=0.5, off=0.1, on=0.2, pairs=4)
     steering = Steering(tmp_path, "h")
     steering.keep(vector, Directions(-rows, rows))
     assert steering.open("loud") == vector

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from learner.steering.extraction import Directions
 from learner.steering.file import Steering
 from learner.verbs import steering, vectors
 from policies.errors import HeedloopError, InputError, Unreachable
-from store import branches, state, versions
+from store import branches, progress, state, versions
 from store.database import Store, open_store
 
 UP, NORM = "model.layers.0.mlp.up_proj.weight", "model.norm.weight"
@@ -63,6 +64,28 @@ def run(*words: str) -> Any:
     assert done.exit_code == 0, done.output
     lines = done.stdout.strip().splitlines()
     return json.loads(lines[-1]) if lines and lines[-1][0] in "[{" else None
+
+
+def test_ties_says_what_it_multiplied_by(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        run("vectors", "import", name, str(tmp_path / name), "--json")
+    made_good = run("vectors", "merge", "one", "two", "--into", "a", "--json")
+    bare = run("vectors", "merge", "one", "two", "--into", "b", "--scale", "1", "--json")
+    assert (made_good["scale"] > 1, bare["scale"]) == (True, 1)
+    assert made_good["norm"] == pytest.approx(made_good["scale"] * bare["norm"], rel=1e-5)
+    assert "times 1" in bare["recipe"]
+    with pytest.raises(InputError, match="a scale of 0"):
+        run("vectors", "merge", "one", "two", "--into", "c", "--scale", "0", "--json")
+
+
+def test_long_work_says_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "EVERY_S", 0)
+    words = ["import", "one", str(tmp_path / "one"), "--json"]
+    done = CliRunner().invoke(vectors.commands, words, standalone_mode=False)
+    assert re.fullmatch(r"writing one: (\d+) of \1", done.stderr.splitlines()[-1])
+    words = ["export", "one", str(tmp_path / "out"), "--checkpoint"]
+    done = CliRunner().invoke(vectors.commands, words, standalone_mode=False)
+    assert re.fullmatch(r"writing .*out: (\d+) of \1", done.stderr.splitlines()[-1])
 
 
 def test_vectors_are_imported_combined_shown_and_exported(tmp_path: Path) -> None:

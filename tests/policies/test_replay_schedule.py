@@ -37,6 +37,32 @@ def test_without_twins_a_third_correction() -> None:
     assert len({row.example_id for row in rows}) == 4
 
 
+def test_reminders_take_their_share_of_the_corrections_and_never_the_last_place() -> None:
+    earlier = [Candidate(f"e{n}") for n in range(3)]
+    draw = random.Random(0)
+    rows = [row for _ in range(400) for row in compose(corrections(6), GENERAL, 4, draw, earlier, 0.25)]
+    found = Counter(row.kind for row in rows)
+    assert found["twin"] == found["general"] == 400
+    # two places a batch, each with a chance of 1/4, but never both
+    assert 0.38 < found["reminder"] / 400 < 0.50
+    assert {row.example_id for row in rows if row.kind == "reminder"} == {"e0", "e1", "e2"}
+    for number in range(20):
+        always = compose(corrections(6), GENERAL, 4, random.Random(number), earlier, 0.99)
+        assert kinds(always).count("correction") >= 1
+
+
+def test_the_least_reminded_is_next_and_without_new_corrections_nothing_is() -> None:
+    earlier = [Candidate("often", uses=3), Candidate("never", uses=0), Candidate("once", uses=1)]
+    rows = compose(corrections(6), GENERAL, 4, random.Random(1), earlier, 0.99)
+    assert [row.example_id for row in rows if row.kind == "reminder"] == ["never"]
+    assert compose([], GENERAL, 4, random.Random(1), earlier, 0.99) == ()
+
+
+def test_without_a_share_nothing_is_drawn_for_reminders() -> None:
+    plain = compose(corrections(6), GENERAL, 4, random.Random(5))
+    assert compose(corrections(6), GENERAL, 4, random.Random(5), [Candidate("e")], 0.0) == plain
+
+
 def test_a_twin_of_another_correction_before_none() -> None:
     pool = [*corrections(2, twins=False), Candidate("done", uses=4, quota=4, has_twin=True)]
     rows = compose(pool, GENERAL, 4, random.Random(0))

@@ -17,7 +17,7 @@ from store.retention import Cutoffs
 from store.write_ahead_log import log_bytes
 
 OLD, NEW = 1_000, 10_000_000
-ALL = Cutoffs(NEW, NEW, NEW, NEW)
+ALL = Cutoffs(NEW, NEW, NEW, NEW, NEW)
 
 
 def swept(store: Store, cutoffs: Cutoffs = ALL, batch: int = 100) -> dict[str, int]:
@@ -141,10 +141,20 @@ def test_letters_and_old_labels_go_in_small_transactions(store: Store) -> None:
     assert [row[0] for row in store.rows("SELECT decision_id FROM label_history")] == ["t1#0"]
 
 
+def test_published_events_go_and_what_was_not_sent_waits(store: Store) -> None:
+    with store.write() as connection:
+        for number, sent in enumerate((OLD, None, NEW)):
+            connection.execute(
+                "INSERT INTO outbox (payload, created, sent) VALUES (?, ?, ?)", (str(number), OLD, sent)
+            )
+    assert swept(store) == {"outbox": 1}
+    assert [row[0] for row in store.rows("SELECT payload FROM outbox ORDER BY id")] == ["1", "2"]
+
+
 def test_nothing_goes_that_is_kept_for_ever(store: Store) -> None:
     add_decision(store, "t1", "c1")
     answer(store, "a", OLD)
-    assert swept(store, Cutoffs(None, None, None, None)) == {}
+    assert swept(store, Cutoffs(None, None, None, None, None)) == {}
 
 
 def test_a_checkpoint_cuts_the_log_unless_a_reader_is_in_the_way(store: Store) -> None:

@@ -101,17 +101,31 @@ def test_ties_trims_elects_and_averages_those_who_agree() -> None:
     sign = np.sign(stack.sum(0))
     agree = (np.sign(stack) == sign) & (sign != 0)
     expected = np.where(agree, stack, 0).sum(0) / np.maximum(agree.sum(0), 1)
-    merged = Ties(vectors, keep=0.3)
+    merged = Ties(vectors, keep=0.3, scale=1)
     np.testing.assert_allclose(flat(merged), expected, rtol=1e-5, atol=1e-7)
+    matched = Ties(vectors, keep=0.3)
+    plain = np.sum([flat(v) for v in vectors], 0)
+    assert matched.scale == pytest.approx((plain @ plain) / (expected @ plain), rel=1e-5)
+    assert flat(matched) @ plain == pytest.approx(plain @ plain, rel=1e-5)
+    np.testing.assert_allclose(flat(matched), matched.scale * expected, rtol=1e-5, atol=1e-7)
     conflicting = (stack > 0).any(0) & (stack < 0).any(0)
     assert merged.conflicts().conflicting == conflicting.sum() > 0
     assert merged.conflicts().entries == (stack != 0).any(0).sum()
 
 
+def test_ties_is_as_strong_as_the_sum_but_never_weaker_than_without_lambda() -> None:
+    one = vector(1)
+    doubled = flat(Ties([one, one], keep=1))  # the mean of two that agree is half of their sum
+    np.testing.assert_allclose(doubled, 2 * flat(one), rtol=1e-5)
+    against = scaled(one, -0.9)
+    assert Ties([one, against], keep=1).scale == 1
+    assert Ties([one, scaled(one, -1.0)], keep=1).scale == 1
+
+
 def test_zeros_are_never_kept_by_trimming() -> None:
     sparse = Memory({"model.norm.weight": torch.zeros(33).index_fill(0, torch.tensor([3]), 2.0)})
     other = Memory({"model.norm.weight": torch.full((33,), -1.0)})
-    merged = flat(Ties([sparse, other], keep=0.9))
+    merged = flat(Ties([sparse, other], keep=0.9, scale=1))
     assert merged[3] == 2.0
     np.testing.assert_array_equal(np.delete(merged, 3), -1.0)
 

@@ -1,0 +1,57 @@
+"""The whole experiment `mechanisms` on a tiny model, its live server included: twice, with one result."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from learner.experiments import mechanisms
+from learner.experiments.report import read, write
+from learner.experiments.setting import Setting
+from policies.config import Config
+
+
+def make_model(folder: Path, tokenizer_of: Path) -> Path:
+    """Write a random Llama of two narrow layers: its head is not tied, so that it writes words."""
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_of)
+    sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = LlamaConfig(**sizes, vocab_size=len(tokenizer), num_key_value_heads=1, tie_word_embeddings=False)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.slow
+def test_two_runs_with_one_seed_agree(smollm2_path: Path, tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    model = make_model(tmp_path / "model", smollm2_path)
+    told: list[str] = []
+    found = []
+    for _ in range(2):
+        setting = Setting(
+            model=str(model),
+            seeds=(0,),
+            quick=True,
+            config=Config(),
+            home=tmp_path,
+            cache=tmp_path / "cache",
+            tell=told.append,
+        )
+        report = mechanisms.run(setting)
+        write(report, mechanisms.PICTURES, tmp_path / "report")
+        assert read(tmp_path / "report") == report
+        found.append(report.model_dump(exclude={"seconds", "commit"}))
+    assert found[0] == found[1]
+    parts = {part["part"]: part for part in found[0]["data"]["parts"]}
+    assert set(parts) == set("abcdef")
+    measured = [part for name, part in parts.items() if name != "b"]  # a random model learns nothing
+    assert all(part["n"] and part["interval"] and part["answer"] for part in measured)
+    assert parts["b"]["reason"]
+    live = found[0]["data"]["live"]
+    assert live["equal_tensors"] == live["tensors"] > 0
+    assert live["at_rest_differ"] == 0
+    assert any("read while it was written" in line for line in told)
