@@ -135,7 +135,8 @@ def execute(block: Block, place: Path, env: dict[str, str]) -> None:
 def watch(block: Block, place: Path, env: dict[str, str]) -> None:
     """Run a command that goes on until it is interrupted, for two refreshes."""
     (words,) = commands(block)
-    with subprocess.Popen(words, cwd=place, env=env, stdout=subprocess.PIPE, text=True) as running:
+    heard = ["env", "--default-signal=INT", *words]  # in the background of a shell SIGINT is ignored
+    with subprocess.Popen(heard, cwd=place, env=env, stdout=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None
         seen = 0
         for line in running.stdout:

@@ -112,7 +112,9 @@ def test_series_are_oldest_first(learned: Store) -> None:
 
 def watching(home: Path, *arguments: str, output: int) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "HEEDLOOP_HOME": str(home), "COLUMNS": "80", "LINES": "50", "TERM": "xterm"}
-    command = [sys.executable, str(RUN), "status", "--watch", *arguments]
+    # tests that run in the background of a shell ignore SIGINT, and so would their children
+    heard = ["env", "--default-signal=INT"]
+    command = [*heard, sys.executable, str(RUN), "status", "--watch", *arguments]
     return subprocess.Popen(command, stdout=output, stderr=subprocess.DEVNULL, env=environment)
 
 

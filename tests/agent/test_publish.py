@@ -293,7 +293,7 @@ def test_publisher_is_light() -> None:
 def documented_commands(port: int) -> str:
     """Return the shell commands of docs/publishing.md, for a broker on another port."""
     page = (ROOT / "docs" / "publishing.md").read_text(encoding="utf-8")
-    blocks = [block.partition("```")[0] for block in page.split("```sh\n")[1:]]
+    blocks = [block.partition("```")[0] for block in page.split("```bash\n")[1:]]
     return "\n".join(block for block in blocks if "mosquitto_pub" in block).replace("1883", str(port))
 
 
