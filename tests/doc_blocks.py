@@ -172,7 +172,10 @@ def check_verb(words: Sequence[str]) -> None:
     try:
         context = command.make_context("run.py", list(words))
         while hasattr(command, "commands"):
-            _, command, rest = command.resolve_command(context, [*context._protected_args, *context.args])
+            left = [*context._protected_args, *context.args]
+            if not left and command.invoke_without_command:  # a verb that is a room of its own
+                return
+            _, command, rest = command.resolve_command(context, left)
             context = command.make_context(command.name, rest, parent=context)
     except typer.Exit:  # --help
         return
@@ -184,7 +187,7 @@ def check_mention(span: str) -> None:
     """See that verb and options in a sentence exist; what they are given may be left out."""
     words = re.sub(r"[\[\]\\|/]", " ", span).split()
     command = command_line()
-    while words and hasattr(command, "commands") and re.fullmatch(r"[a-z-]+", words[0]):
+    while words and hasattr(command, "commands") and re.fullmatch(r"[a-z][a-z-]*", words[0]):
         assert words[0] in command.commands, f"run.py has no verb {words[0]!r} ({span})"
         command = command.commands[words.pop(0)]
     known = {option for parameter in command.params for option in parameter.opts} | {"--help"}
