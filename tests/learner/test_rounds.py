@@ -137,7 +137,7 @@ def test_a_later_round_reminds_of_an_earlier_rule_which_a_rollback_does_not_blam
     shares = bench.store.rows("SELECT replay_share FROM steps")
     assert {row["replay_share"] for row in shares} == {0.25}
     assert [one.example.id for one in examples.learned_earlier(bench.store, 9)][-1] in reminded
-    undone = bench.lineage.roll_back(bench.lineage.rollback_target(), "by hand")
+    undone = bench.lineage.roll_back(first, "by hand")
     assert undone.quarantined == 6
     assert {one.id for one in examples.ready(bench.store)} == {"e1", "e2"}
 
