@@ -126,9 +126,9 @@ def test_a_round_changes_the_live_bytes_and_each_correction_counts_its_quota(ben
 def test_a_later_round_reminds_of_an_earlier_rule_which_a_rollback_does_not_blame(bench: Bench) -> None:
     correct(bench.store, "e1", "e2")
     bench.rounds.run(lambda: False)
-    correct(
-        bench.store, *(f"n{number}" for number in range(6)), direction="Answer in one word.", chosen="Water."
-    )
+    first = bench.lineage.version
+    later = [f"n{number}" for number in range(6)]
+    correct(bench.store, *later, direction="Answer in one word.", chosen="Water.")
     bench.rounds.run(lambda: False)
     of_kind = "SELECT DISTINCT example_id AS id FROM step_rows WHERE kind = '{}' ORDER BY id"
     reminded = [row["id"] for row in bench.store.rows(of_kind.format("reminder"))]
