@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 from agent.http_guard import Guard
 from agent.metrics import Meters, read
-from policies.errors import ConfigError, InputError
+from policies.errors import InputError
 from policies.parsing import decode
 from store.clock import new_id
 from store.status import readiness
@@ -105,22 +105,6 @@ def not_ready(now: dict[str, Any], bus: str) -> list[str]:
     if not reasons and not now["learner_attached"]:
         reasons = ["learner is not attached to the live weights yet"]
     return reasons if bus == "connected" else [*reasons, f"bus is {bus}"]
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Bind the listening socket; port 0 takes a free one. Raises ConfigError where it is taken."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((host, port))
-    except OSError as error:
-        listening.close()
-        raise ConfigError(
-            f"http: cannot listen on {host}:{port} ({error.strerror}): set http.port to another"
-        ) from None
-    listening.listen()  # who connects from now on waits for the server instead of being refused
-    return listening
 
 
 async def serve(app: Starlette, listening: socket.socket) -> None:

@@ -23,6 +23,7 @@ from agent.http_guard import Guard
 from agent.inbound import Inbound
 from agent.ingest import Ingest
 from agent.language import detect_language
+from agent.listening import listen
 from agent.metrics import Meters
 from agent.publishing import publish_events, publish_status, publish_waiting
 from agent.second_opinions import give_second_opinions
@@ -57,7 +58,7 @@ async def run_loop(config: Config) -> None:
         running.add_signal_handler(number, stop.set)
     gc.freeze()  # a full collection need not look at all the modules each time: it holds up everything
     home = home_of(config)
-    with http.listen(config.http.host, config.http.port) as listening:
+    with listen(config.http.host, config.http.port, "http") as listening:
         url = f"http://{config.http.host}:{listening.getsockname()[1]}"
         writer = await Writer.open(home)
         try:

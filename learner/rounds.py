@@ -216,22 +216,25 @@ class Rounds:
         rng = random.Random(f"{training.seed}/{steps.decided(self._store)}")
         general = self._trainable(examples.general(self._store, GENERAL_POOL))
         allowed = self._screening.may_train(pending, training.corrections_per_batch)
-        return replay.compose(
+        earlier = self._earlier(allowed)
+        slots = replay.compose(
             [self._candidate(usable) for usable in allowed],
             [self._candidate(usable) for usable in general],
             2 * training.corrections_per_batch,
             rng,
-            [self._candidate(usable) for usable in self._earlier(allowed)],
+            [replay.Candidate(example_id, found.uses) for example_id, found in earlier.items()],
             training.reminder_share,
         )
+        drawn = [earlier[slot.example_id] for slot in slots if slot.kind == "reminder"]
+        return slots if len(self._trainable(drawn)) == len(drawn) else self._slots(pending)
 
-    def _earlier(self, pending: Sequence[Usable]) -> list[Usable]:
-        """Return what was learned in earlier rounds and is not corrected again now."""
+    def _earlier(self, pending: Sequence[Usable]) -> dict[str, Usable]:
+        """Return what was learned in earlier rounds and is not corrected now; no rows are made of it yet."""
         if not pending or not self._config.training.reminder_share:
-            return []
+            return {}
         now = {usable.example.direction for usable in pending}
         found = examples.learned_earlier(self._store, EARLIER)
-        return self._trainable([usable for usable in found if usable.example.direction not in now])
+        return {one.example.id: one for one in found if one.example.direction not in now}
 
     def _candidate(self, usable: Usable) -> replay.Candidate:
         has_twin = any(row.kind == "twin" for row in self._trainer.rows_for(usable.example))

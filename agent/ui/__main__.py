@@ -7,11 +7,10 @@ import asyncio
 import sys
 from pathlib import Path
 
-from agent.ui.server import listen, serve
-from policies.config import Config
+from agent.listening import listen
+from agent.ui.server import serve
 from policies.errors import HeedloopError
-from store import state
-from store.database import open_read_only
+from store.decided import decided
 from store.logs import configure_logs
 
 
@@ -23,22 +22,14 @@ def main() -> int:
     )
     home: Path = parser.parse_args().home
     try:
-        config = _decided(home)
+        config = decided(home)
         configure_logs("ui", config.log.level)
-        listening = listen(config.ui.host, config.ui.port)
+        listening = listen(config.ui.host, config.ui.port, "ui")
         asyncio.run(serve(home, listening, config.ui.host, config.labels.train_above))
     except HeedloopError as error:
         print(error, file=sys.stderr)
         return error.exit_code
     return 0
-
-
-def _decided(home: Path) -> Config:
-    store = open_read_only(home)
-    try:
-        return Config.model_validate(state.get(store, "config", {}))
-    finally:
-        store.close()
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ from agent.ui import pages
 from agent.ui.digest import Digest
 from agent.ui.door import Door, ui_token
 from agent.ui.history import NAME, History
-from policies.errors import ConfigError
 from store.database import open_read_only
 
 log = structlog.get_logger()
@@ -57,22 +56,6 @@ def make_datasette(home: Path) -> Datasette:
         pm.register(pages)
         pm.unregister(name="datasette.handle_exception")
     return datasette
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens; port 0 takes a free one. Raises ConfigError for one that is taken."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((host, port))
-    except OSError as error:
-        listening.close()
-        raise ConfigError(
-            f"the ui cannot use {host}:{port} ({error.strerror}); give another --port"
-        ) from None
-    listening.listen(128)
-    return listening
 
 
 async def serve(home: Path, listening: socket.socket, host: str, sure: float) -> None:

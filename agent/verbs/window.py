@@ -50,9 +50,10 @@ def _running(home: Path) -> UiConfig | None:
 
 
 def _serve(config: Config, home: Path, *, show: bool, json: bool) -> None:
-    from agent.ui.server import listen, serve
+    from agent.listening import listen
+    from agent.ui.server import serve
 
-    listening = listen(config.ui.host, config.ui.port)
+    listening = listen(config.ui.host, config.ui.port, "ui")
     at = config.ui.model_copy(update={"port": listening.getsockname()[1]})
     _tell(home, at, "ctrl-c ends it", show=show, json=json)
     asyncio.run(serve(home, listening, config.ui.host, config.labels.train_above))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 commands = typer.Typer(
     no_args_is_help=True,
     help="Open questions, answered on your own model: each ends in a folder with text, pictures and JSON.",
-    epilog="Nothing live is touched: an experiment trains copies. `--quick` takes five minutes at most.",
+    epilog="An experiment trains copies: nothing live is touched. `--quick` is meant for five quiet minutes.",
 )
 
 Model = Annotated[str | None, typer.Option(help="`smollm2`, a folder, a name; absent: the configured one")]

@@ -14,6 +14,7 @@ import pytest
 from agent import http
 from agent.http_guard import Guard
 from agent.ingest import Ingest
+from agent.listening import listen
 from agent.metrics import Meters
 from policies.config import Config, LimitConfig
 from policies.errors import ConfigError
@@ -63,7 +64,7 @@ def bus_state() -> BusState:
 async def client(
     home: Path, store: Store, bus_state: BusState, orders: http.Orders
 ) -> AsyncIterator[httpx.AsyncClient]:
-    with http.listen("127.0.0.1", 0) as listening:
+    with listen("127.0.0.1", 0, "http") as listening:
         app = http.make_app(home, bus_state, Guard(TOKEN, LIMITS), Meters(home, bus_state), orders)
         serving = asyncio.create_task(http.serve(app, listening))
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
@@ -152,11 +153,11 @@ async def test_unknown_path_and_method_are_refused(client: httpx.AsyncClient) ->
 
 
 def test_taken_port_is_one_clear_line() -> None:
-    with http.listen("127.0.0.1", 0) as taken:
+    with listen("127.0.0.1", 0, "http") as taken:
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=rf"cannot listen on 127.0.0.1:{port} .*http.port"):
-            http.listen("127.0.0.1", port)
+            listen("127.0.0.1", port, "http")
 
 
 async def test_a_correction_needs_the_token(client: httpx.AsyncClient, store: Store) -> None:

@@ -30,7 +30,7 @@ from learner.rounds import Rounds
 from learner.trainer import Trainer
 from policies.config import Config, GuardConfig, TrainingConfig
 from policies.example import Example
-from store import examples, probes
+from store import examples, probes, state
 from store.database import Store, open_store
 
 CONFIG = Config(
@@ -52,13 +52,13 @@ CONFIG = Config(
 CORRECTIONS = 8
 
 
-def make_model(folder: Path, tokenizer_of: Path) -> Path:
-    """Write a random Llama of two narrow layers with a real tokenizer."""
+def make_model(folder: Path, tokenizer_of: Path, *, tied: bool = True) -> Path:
+    """Write a random Llama of two narrow layers with a real tokenizer; untied, it writes words."""
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_of)
     sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2}
-    config = LlamaConfig(**sizes, vocab_size=len(tokenizer), num_key_value_heads=1, tie_word_embeddings=True)
+    config = LlamaConfig(**sizes, vocab_size=len(tokenizer), num_key_value_heads=1, tie_word_embeddings=tied)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
@@ -132,6 +132,19 @@ class System:
         """Let go of the arena and the store."""
         self.live.close()
         self.store.close()
+
+
+def learned_system(folder: Path, tokenizer_of: Path) -> System:
+    """Return a system that has learned all there is, and knows what it serves as after an `up`."""
+    model_dir = make_model(folder / "model", tokenizer_of)
+    serve(folder, model_dir, os.getpid())
+    system = System(folder, model_dir)
+    fill(system.store)
+    serving = {"url": "", "model_name": "m", "model_dir": str(model_dir), "arena": str(folder / "arena")}
+    with system.store.write() as connection:
+        state.put(connection, "serving", serving | {"model_hash": model_hash(model_dir)})
+    system.learn()
+    return system
 
 
 def fill(store: Store) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,29 +10,20 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_system import System, fill, make_model, serve
+from small_system import System, learned_system
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
 
-from learner.base_model import model_hash
 from learner.verbs.versions import commands
 from policies.errors import ConfigError, GuardRefused, HeedloopError, InputError
-from store import state, versions
+from store import versions
 from store.versions import Version
 
 
 @pytest.fixture(scope="module")
 def system(smollm2_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """A learner that has learned all there is, in a few versions."""
-    folder = tmp_path_factory.mktemp("versions-verb")
-    model_dir = make_model(folder / "model", smollm2_path)
-    serve(folder, model_dir, os.getpid())
-    system = System(folder, model_dir)
-    fill(system.store)
-    serving = {"url": "", "model_name": "m", "model_dir": str(model_dir), "arena": str(folder / "arena")}
-    with system.store.write() as connection:
-        state.put(connection, "serving", serving | {"model_hash": model_hash(model_dir)})
-    system.learn()
+    system = learned_system(tmp_path_factory.mktemp("versions-verb"), smollm2_path)
     yield system
     system.close()
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from learner.experiments.intervals import of_share
+from learner.experiments.intervals import minus, of_share, sign
 from learner.experiments.mechanism import recipes
 from learner.experiments.mechanism.finding import (
     Cell,
@@ -17,11 +17,9 @@ from learner.experiments.mechanism.finding import (
     behaviour_of,
     count,
     mean,
-    minus,
     nested,
     of_recipe,
     said,
-    sign,
 )
 from learner.experiments.mechanism.update import GAUSSIAN
 

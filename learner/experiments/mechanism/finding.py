@@ -68,11 +68,6 @@ def count(groups: Groups) -> int:
     return sum(map(len, groups))
 
 
-def minus(one: Groups, other: Groups) -> Groups:
-    """Return paired differences."""
-    return [[a - b for a, b in zip(left, right, strict=True)] for left, right in zip(one, other, strict=True)]
-
-
 def of_recipe(cells: Sequence[Cell], recipe: str) -> list[Cell]:
     """Return the cells of a recipe, one a seed, in the order of seeds."""
     return sorted((cell for cell in cells if cell["recipe"] == recipe), key=lambda cell: int(cell["seed"]))
@@ -88,8 +83,3 @@ def behaviour_of(cells: Sequence[Cell], recipe: str, *kinds: str) -> Groups:
 def said(value: float, interval: Interval) -> str:
     """Write a difference with its interval."""
     return f"{value:+.3g} [{interval[0]:+.2g}, {interval[1]:+.2g}]"
-
-
-def sign(interval: Interval) -> int:
-    """Return 1 or -1 where an interval is wholly above or below zero, else 0."""
-    return int(interval[0] > 0) - int(interval[1] < 0)

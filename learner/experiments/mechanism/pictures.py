@@ -9,7 +9,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from learner.experiments.mechanism.finding import behaviour_of, mean, minus, nested, of_recipe
+from learner.experiments.intervals import minus
+from learner.experiments.mechanism.finding import behaviour_of, mean, nested, of_recipe
 from learner.experiments.mechanism.update import GAUSSIAN
 
 _COLOURS = {"all": "#1f5fa8", "undirected": "#b0b0b0", "adamw": "#d1711f", "adamw_tenth": "#e8b787"}

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_system import make_model
 
 from learner.experiments import mechanisms
 from learner.experiments.report import read, write
@@ -11,24 +12,10 @@ from learner.experiments.setting import Setting
 from policies.config import Config
 
 
-def make_model(folder: Path, tokenizer_of: Path) -> Path:
-    """Write a random Llama of two narrow layers: its head is not tied, so that it writes words."""
-    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
-
-    tokenizer = AutoTokenizer.from_pretrained(tokenizer_of)
-    sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2}
-    config = LlamaConfig(**sizes, vocab_size=len(tokenizer), num_key_value_heads=1, tie_word_embeddings=False)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
-
-
 @pytest.mark.slow
 def test_two_runs_with_one_seed_agree(smollm2_path: Path, tmp_path: Path) -> None:
     torch.set_num_threads(1)
-    model = make_model(tmp_path / "model", smollm2_path)
+    model = make_model(tmp_path / "model", smollm2_path, tied=False)
     told: list[str] = []
     found = []
     for _ in range(2):

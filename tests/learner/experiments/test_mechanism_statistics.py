@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from learner.experiments.mechanism.finding import mean, minus, nested, sign
+from learner.experiments.intervals import minus, sign
+from learner.experiments.mechanism.finding import mean, nested
 from learner.experiments.mechanism.live import counts, torn, verdict
 from learner.experiments.mechanism.training import plan, undirected
 from learner.experiments.mechanism.update import GAUSSIAN, effective_rank, layers_of, top_share
