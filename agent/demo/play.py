@@ -29,18 +29,16 @@ async def run_demo(entry: Path, home: Path, seed: int, model: str) -> dict[str, 
     began = time.time()
     with Board(began) as board:
         board.say("start", "broker, vLLM server, learner and loop")
-        system = await System.start(entry, folder / "state", _settings(work, seed, model))
         try:
-            await system.wait_ready()
-            board.say("ready", f"{system.known('serving')['url']} serves live weights")
-            async with Peer(str(system.known("broker_url"))) as peer:
-                scenario = Scenario(system, peer, board, seed, work)
-                summary = await scenario.play()
-            scenario.draw(folder / "picture.png")
+            async with await System.start(entry, folder / "state", _settings(work, seed, model)) as system:
+                await system.wait_ready()
+                board.say("ready", f"{system.known('serving')['url']} serves live weights")
+                async with Peer(str(system.known("broker_url"))) as peer:
+                    scenario = Scenario(system, peer, board, seed, work)
+                    summary = await scenario.play()
+                scenario.draw(folder / "picture.png")
         except asyncio.CancelledError:
             raise Interrupted("the demo was interrupted; the system it ran is stopped") from None
-        finally:
-            await system.stop()
         summary["total_seconds"] = round(time.time() - began, 1)
     (folder / "summary.json").write_text(json.dumps(summary) + "\n")
     return summary

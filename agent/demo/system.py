@@ -9,6 +9,7 @@ import signal
 import sys
 from asyncio.subprocess import DEVNULL, Process
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import httpx
@@ -23,7 +24,7 @@ STOP_TIMEOUT_S = 60.0
 
 
 class System:
-    """A running `run.py up`. Use `start` and `stop`; `store` is a read-only look at its history."""
+    """A running `run.py up`, stopped at the end of its `async with` block. `store` is a read-only look at it."""
 
     def __init__(self, process: Process, home: Path, log: Path) -> None:
         self._process, self._log = process, log
@@ -44,6 +45,19 @@ class System:
                 *command, env=environment, stdin=DEVNULL, stdout=output, stderr=output
             )
         return cls(process, home, log)
+
+    async def __aenter__(self) -> System:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop it; how it ends must not hide what went wrong before."""
+        try:
+            await self.stop()
+        except HeedloopError:
+            if error is None:
+                raise
 
     async def wait_ready(self) -> None:
         """Return once `/readyz` says so. Raises with the system's own last line when it ends before."""
