@@ -24,7 +24,7 @@ STOP_TIMEOUT_S = 60.0
 
 
 class System:
-    """A running `run.py up`, stopped at the end of its `async with` block. `store` is a read-only look at it."""
+    """A running `run.py up`, stopped at the end of its `async with` block; `store` reads what it wrote."""
 
     def __init__(self, process: Process, home: Path, log: Path) -> None:
         self._process, self._log = process, log
