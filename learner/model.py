@@ -10,6 +10,7 @@ from torch.nn import Parameter
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from learner import attention
+from learner.live.products import multiplies_bfloat16
 from policies.errors import ConfigError
 
 _PARTS = {
@@ -20,8 +21,7 @@ _PARTS = {
 
 def compute_dtype() -> torch.dtype:
     """Return the fastest type for matrix products on this CPU: bf16 if it has instructions for it."""
-    able = torch.cpu.get_capabilities()
-    return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else torch.float32
+    return torch.bfloat16 if multiplies_bfloat16() else torch.float32
 
 
 def load_model(

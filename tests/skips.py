@@ -1,7 +1,8 @@
 """Count what was skipped and why, on the last line; with HEEDLOOP_REQUIRE set, a skip is a failure.
 
 Loaded with `-p tests.skips`. HEEDLOOP_REQUIRE=mosquitto,chromium names programs that must be there; then
-nothing may be skipped but what is marked `gpu`, so that CI cannot pass by testing less.
+nothing may be skipped but what needs other hardware (marked `gpu` or `bf16`), so that CI cannot pass by
+testing less.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from collections import Counter
 from collections.abc import Mapping
 
 import pytest
+
+HARDWARE = {"gpu", "bf16"}  # marks of tests that no installation can make run
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -63,5 +66,5 @@ class SkipAccount:
     def _count_skip(self, nodeid: str, longrepr: object, keywords: Mapping[str, object]) -> None:
         reason = longrepr[2] if isinstance(longrepr, tuple) else str(longrepr)
         self._reasons[reason.removeprefix("Skipped: ")] += 1
-        if self._strict and "gpu" not in keywords:
+        if self._strict and not HARDWARE & set(keywords):
             self._forbidden.append(nodeid)

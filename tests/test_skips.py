@@ -18,6 +18,10 @@ def test_passes():
 @pytest.mark.gpu
 def test_cuda():
     pytest.skip("no CUDA device")
+
+@pytest.mark.bf16
+def test_packed():
+    pytest.skip("no packed kernel")
 """
 SKIPS = """
 @pytest.mark.skipif(True, reason="mosquitto is not installed")
@@ -27,7 +31,7 @@ def test_broker():
 
 
 def run_pytest(folder: Path, source: str, require: str | None) -> subprocess.CompletedProcess[str]:
-    (folder / "pytest.ini").write_text("[pytest]\nmarkers = gpu\n")
+    (folder / "pytest.ini").write_text("[pytest]\nmarkers =\n    gpu\n    bf16\n")
     (folder / "test_it.py").write_text(source)
     environment = {name: value for name, value in os.environ.items() if name != "HEEDLOOP_REQUIRE"}
     if require:
@@ -39,12 +43,14 @@ def run_pytest(folder: Path, source: str, require: str | None) -> subprocess.Com
 def test_last_line_counts_skips_with_their_reasons(tmp_path: Path) -> None:
     done = run_pytest(tmp_path, TESTS + SKIPS, require=None)
     assert done.returncode == 0, done.stdout + done.stderr
-    expected = "heedloop: 1 passed, 0 failed, 2 skipped (1 no CUDA device; 1 mosquitto is not installed)"
-    assert done.stdout.splitlines()[-1] == expected
+    reasons = "1 no CUDA device; 1 no packed kernel; 1 mosquitto is not installed"
+    assert done.stdout.splitlines()[-1] == f"heedloop: 1 passed, 0 failed, 3 skipped ({reasons})"
 
 
 @pytest.mark.parametrize(("source", "code"), [(TESTS, 0), (TESTS + SKIPS, 1)])
-def test_where_all_is_required_only_gpu_may_be_skipped(tmp_path: Path, source: str, code: int) -> None:
+def test_where_all_is_required_only_other_hardware_is_a_reason_to_skip(
+    tmp_path: Path, source: str, code: int
+) -> None:
     done = run_pytest(tmp_path, source, require="sh")
     assert done.returncode == code
     assert ("HEEDLOOP_REQUIRE forbids it: test_it.py::test_broker" in done.stdout) == bool(code)

@@ -1,8 +1,9 @@
-"""The house rules that no linter knows: how long a file and a function may be."""
+"""The house rules that no linter knows: how long a file and a function may be; names."""
 
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,3 +40,9 @@ def test_functions_are_short() -> None:
             if length > FUNCTION_LINES:
                 long[f"{path.relative_to(ROOT)}:{function.lineno} {function.name}"] = length
     assert long == {}
+
+
+def test_no_two_test_files_have_one_name() -> None:
+    """Without packages in `tests`, pytest cannot tell them apart and collects neither."""
+    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name, count in names.items() if count > 1] == []

@@ -3,13 +3,15 @@
 On a CPU parameters move in after loading, when vLLM has packed what it packs. On a GPU nothing is packed, and
 they move in before: the arena takes the place of torch's memory, so that there is never a second copy.
 
+Three ways for a layer to multiply: vLLM's packed kernel where this CPU has it, torch's own, and in float32 on
+a CPU without instructions for bfloat16 (`learner/live/products.py`).
+
 Two private touches of vLLM: `cpu_linear` (the kernel of a layer) and `_cpu_unpacked_conv_weight` (marks a
 convolution that vLLM packed).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +23,7 @@ from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead, 
 from learner.live import layout
 from learner.live.arena import Arena
 from learner.live.manifest import TensorEntry
+from learner.live.products import packed_linear, plain_linear
 from policies.errors import UnsupportedModel
 
 Loaded = dict[str, tuple[int, tuple[int, ...]]]  # address and shape of each parameter just after loading
@@ -61,7 +64,9 @@ def plan(model: nn.Module, loaded: Loaded) -> tuple[dict[str, TensorEntry], dict
                     entries[f"{name}#packed"] = copy
                     homes[f"{name}#packed"] = Home(module, parameter, False)
                 elif hasattr(module, "cpu_linear"):
-                    module.cpu_linear = nn.functional.linear  # drops vLLM's packed copy, which would be stale
+                    module.cpu_linear = plain_linear(
+                        parameter
+                    )  # drops vLLM's packed copy, which would be stale
     return entries, homes
 
 
@@ -106,7 +111,7 @@ def move(memory: Tensor, entry: TensorEntry, home: Home) -> None:
     if entry.layout == "conv32":
         _check_convolution(memory, entry, module)
     elif isinstance(module, LinearBase) and parameter.ndim == 2:
-        module.cpu_linear = nn.functional.linear
+        module.cpu_linear = plain_linear(parameter)
 
 
 def _check_convolution(memory: Tensor, entry: TensorEntry, module: Any) -> None:
@@ -116,16 +121,6 @@ def _check_convolution(memory: Tensor, entry: TensorEntry, module: Any) -> None:
     if rows % layout.BLOCK or not torch.equal(layout.read_rows(memory, rows, columns, 0, rows), plain):
         raise UnsupportedModel(f"live weights: a convolution {entry.shape} is packed in an unknown way")
     module._cpu_unpacked_conv_weight = "none: live weights"  # read by drafters only; those are refused
-
-
-def packed_linear(packed: Tensor, rows: int) -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
-    """The product of a layer whose packed weight lies in the arena. The kernel wants its bias in float32."""
-    import vllm._custom_ops as ops
-
-    def linear(x: Tensor, _weight: Tensor, bias: Tensor | None) -> Tensor:
-        return ops.weight_packed_linear_cpu(x, packed, rows, None if bias is None else bias.float())
-
-    return linear
 
 
 def kernel_packs() -> bool:

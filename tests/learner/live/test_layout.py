@@ -22,6 +22,7 @@ def test_any_rows_are_written_and_read_and_the_others_left(first: int, count: in
     assert torch.equal(layout.read_rows(packed, 96, 64, first, count), part)
 
 
+@pytest.mark.bf16
 @pytest.mark.filterwarnings("ignore")
 def test_the_kernel_of_this_machine_packs_as_we_do() -> None:
     import vllm._custom_ops as ops
