@@ -1,14 +1,15 @@
 """Rehearsal: the occasions of a correction, answered by the model and put right by the constraints.
 
-The rejected answer is the model's own. The chosen one is its repair, or where there is none the model's
-answer with corrected turns in its context: a small model cannot use a restated direction, but it can use
-examples of it. Only what the constraints confirm is kept.
+The rejected answer is the model's own. The chosen one is its repair; where it recites the direction or goes
+round in circles, the repair of what the model says without the direction; where there is none either, the
+model's answer with corrected turns in its context: a small model cannot use a restated direction, but it can
+use examples of it. Only what the constraints confirm is kept.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from policies.constraints import Detect, read_constraints
@@ -71,23 +72,27 @@ def attempt(
     Returns an example each, in order: `ready`, or `refused` where the model follows by itself already, or no
     right answer could be confirmed.
     """
-    answers = ask([one.occasion.context for one in planned]) if planned else []
-    chosen = [
-        None if keeps(one.occasion, own, detect) else _repair(one.occasion, own, detect)
-        for one, own in zip(planned, answers, strict=True)
-    ]
-    shown = {one.id: _shots(one.parent, corrected, detect) for one in planned}
-    open_ = [
-        one
-        for one, own, right in zip(planned, answers, chosen, strict=True)
-        if right is None and len(shown[one.id]) == SHOTS and not keeps(one.occasion, own, detect)
-    ]
-    taught = ask([few_shot(one.occasion.context, shown[one.id]) for one in open_]) if open_ else []
-    told = {one.id: answer for one, answer in zip(open_, taught, strict=True)}
-    return [
-        _example(one, own, right, told.get(one.id), detect)
-        for one, own, right in zip(planned, answers, chosen, strict=True)
-    ]
+    own = _answers(ask, {one.id: one.occasion.context for one in planned})
+    wrong = [one for one in planned if not keeps(one.occasion, own[one.id], detect)]
+    right = {one.id: _repaired(one.occasion, own[one.id], detect) for one in wrong}
+    unsound = [one for one in wrong if right[one.id] is None]
+    plain = _answers(ask, {one.id: one.occasion.twin_context for one in unsound})
+    right |= {one.id: _repaired(one.occasion, plain[one.id], detect) for one in unsound}
+    shown = {one.id: _shots(one.parent, corrected, detect) for one in unsound if right[one.id] is None}
+    taught = _answers(
+        ask,
+        {
+            one.id: few_shot(one.occasion.context, shown[one.id])
+            for one in unsound
+            if len(shown.get(one.id, ())) == SHOTS
+        },
+    )
+    return [_example(one, own[one.id], right.get(one.id), taught.get(one.id), detect) for one in planned]
+
+
+def _answers(ask: Ask, contexts: Mapping[str, Sequence[Message]]) -> dict[str, str]:
+    """Ask all at once, by the id of the rehearsal."""
+    return dict(zip(contexts, ask(list(contexts.values())), strict=True)) if contexts else {}
 
 
 def rehearse(
@@ -104,8 +109,8 @@ def rehearse(
     return [one for one in attempt(planned, corrections, ask, detect) if one.state == "ready"]
 
 
-def _repair(occasion: Occasion, own: str, detect: Detect | None) -> str | None:
-    return repaired(occasion, own, detect) if is_sound(own, occasion.direction) else None
+def _repaired(occasion: Occasion, answer: str, detect: Detect | None) -> str | None:
+    return repaired(occasion, answer, detect) if is_sound(answer, occasion.direction) else None
 
 
 def _shots(parent: Example, corrected: Sequence[Example], detect: Detect | None) -> list[Example]:

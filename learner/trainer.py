@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
@@ -77,11 +77,16 @@ class TrainerState:
     numbers: dict[str, int]
 
 
+TwinAnswers = MutableMapping[tuple[int, ...], tuple[int, ...]]
+"""What the base answers to twins, as ids, by the ids of the prompt."""
+
+
 class Trainer:
     """Trains `model` in memory; `base` is the frozen reference of the same architecture.
 
     `keep_remainder` False rounds stochastically instead: 4 bytes a weight less. `kept_references` bounds
-    the rows whose base log-probabilities stay in memory.
+    the rows whose base log-probabilities stay in memory. Trainers of one base and one `max_replay_tokens` may
+    share `twin_answers`, so that it answers a prompt once.
     """
 
     def __init__(
@@ -93,6 +98,7 @@ class Trainer:
         seed: int,
         keep_remainder: bool = True,
         kept_references: int = 256,
+        twin_answers: TwinAnswers | None = None,
     ) -> None:
         self.model, self.tokenizer, self.base, self.config = model, tokenizer, base, config
         self.objective = objective_of(config)
@@ -117,6 +123,7 @@ class Trainer:
         self._rows: dict[str, tuple[Row, ...]] = {}
         self._references: OrderedDict[Want, Tensor] = OrderedDict()
         self._kept_references = kept_references
+        self._twin_answers = twin_answers
         for parameter in self.parameters.values():
             parameter.requires_grad_(True)
         if on_cpu:
@@ -190,15 +197,19 @@ class Trainer:
 
     def _add_twins(self, twins: Sequence[tuple[Example, Prompt]]) -> None:
         """Let the base model answer; its log-probabilities on the way are the twins' references."""
-        longest = self.config.max_replay_tokens
-        prompts = [prompt.ids for _, prompt in twins]
+        longest, known = self.config.max_replay_tokens, self._twin_answers
+        known = {} if known is None else known
+        prompts = [p.ids for _, p in twins if tuple(p.ids) not in known]
         answers = greedy(self.base, prompts, longest, {self._end}, _BATCH, with_log_probs=True)
-        for (example, prompt), answer in zip(twins, answers, strict=True):
-            chosen = answer_ids(self.tokenizer, example.chosen or "")
-            row = build_row(example.id, "twin", prompt, answer.ids, chosen, longest, example.weight)
+        answered = {tuple(ids): answer for ids, answer in zip(prompts, answers, strict=True)}
+        known.update((ids, answer.ids) for ids, answer in answered.items())
+        for example, prompt in twins:
+            ids = tuple(prompt.ids)
+            chosen, own = answer_ids(self.tokenizer, example.chosen or ""), known[ids]
+            row = build_row(example.id, "twin", prompt, own, chosen, longest, example.weight)
             self._rows[example.id] += (row,)
-            if answer.log_probs is not None:
-                self._remember(Want(row), answer.log_probs)
+            if ids in answered and (scores := answered[ids].log_probs) is not None:
+                self._remember(Want(row), scores)
 
     def warm(self, rows: Sequence[Row], most: int | None = None) -> None:
         """Compute the base log-probabilities that are not in memory yet, of `most` rows at once."""

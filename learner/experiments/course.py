@@ -6,7 +6,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -15,7 +15,7 @@ from learner.experiments.directions import Direction
 from learner.experiments.scoring import answers_of
 from learner.rehearsing import rehearse
 from learner.tokens import Row
-from learner.trainer import Trainer
+from learner.trainer import Trainer, TwinAnswers
 from policies import replay, schedule
 from policies.config import TrainingConfig
 from policies.example import Example
@@ -31,6 +31,7 @@ class Models:
     model: PreTrainedModel
     base: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
+    twin_answers: TwinAnswers = field(default_factory=dict, repr=False)
 
     def reset(self) -> None:
         """Give the model the base's weights again."""
@@ -75,7 +76,9 @@ def learn(
     began = time.monotonic()
     rehearsed = _rehearsed(models, corrections, rehearsals, seed)
     quota = {e.id: config.uses_per_example for e in corrections} | {e.id: 1 for e in rehearsed}
-    trainer = Trainer(models.model, models.tokenizer, models.base, config, seed)
+    trainer = Trainer(
+        models.model, models.tokenizer, models.base, config, seed, twin_answers=models.twin_answers
+    )
     trainer.prepare([*corrections, *rehearsed, *earlier])
     training = _Round(trainer, (*corrections, *rehearsed), tuple(pool), quota, config, seed, earlier)
     losses: list[float] = []

@@ -148,7 +148,9 @@ def _row(trainer: Trainer, example: Example, kind: str) -> Row:
 def _trainer(models: Models, recipe: Recipe, config: TrainingConfig, seed: int) -> Trainer:
     """Return a trainer. Apollo whose tensors are all `plain` is AdamW without weight decay."""
     config = config.model_copy(update={"parameters": recipe.parameters})
-    trainer = Trainer(models.model, models.tokenizer, models.base, config, seed)
+    trainer = Trainer(
+        models.model, models.tokenizer, models.base, config, seed, twin_answers=models.twin_answers
+    )
     if recipe.optimizer == "adamw":
         trainer.optimizer = Apollo(
             trainer.parameters, config.learning_rate, None, plain=tuple(trainer.parameters)
