@@ -63,7 +63,7 @@ class Plan:
     tokens: int
 
 
-QUICK = Plan((JSON_KEY, LOWERCASE), COUNTS[:4], 20, 48)
+QUICK = Plan((JSON_KEY, LOWERCASE), COUNTS[:3], 20, 48)
 FULL = Plan(FIVE, COUNTS, 40, 48)
 
 
