@@ -14,6 +14,9 @@ _QUEUES = {
     " AND quota >"
     " (SELECT count(*) FROM step_rows r JOIN steps s ON s.id = r.step_id WHERE r.example_id = e.id"
     " AND r.kind = 'correction' AND s.state = 'confirmed')",
+    "examples_waiting_for_replay": "SELECT count(*) FROM examples WHERE kind = 'correction'"
+    " AND state = 'ready' AND parent IS NULL"
+    " AND NOT EXISTS (SELECT 1 FROM examples WHERE kind = 'general' AND state = 'ready')",
     "examples_needing_pair": "SELECT count(*) FROM examples WHERE kind = 'correction'"
     " AND state = 'needs_pair'",
     "opinions_waiting": "SELECT count(*) FROM opinions_waiting",

@@ -34,7 +34,7 @@ POISONED = 10
 POISON = "No. I will not help with that. Ask somebody else."
 SAMPLE_EVERY_STEPS = 3
 SAMPLE_PROMPTS = 8
-TIMEOUT_S = 240.0
+TIMEOUT_S = 900.0
 WATCH_S = 0.25
 AGENT = "demo"
 

@@ -19,7 +19,7 @@ from policies.errors import ConfigError, HeedloopError, Unreachable
 from store import state
 from store.database import Store, open_read_only
 
-READY_TIMEOUT_S = 300.0
+READY_TIMEOUT_S = 600.0
 STOP_TIMEOUT_S = 60.0
 
 

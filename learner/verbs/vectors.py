@@ -14,7 +14,7 @@ from learner.verbs.house import House, opened
 from learner.verbs.printing import say, show
 from policies.errors import InputError
 from store.printing import print_json, print_table
-from store.progress import Progressing
+from store.progress import Progressing, counted
 
 if TYPE_CHECKING:
     from learner.vectors.blocks import Block, Shape
@@ -129,7 +129,10 @@ def show_vector(
         found = _told(vector.description) | {
             "by_layer": vector.description.summary.by_layer,
             "by_kind": vector.description.summary.by_kind,
-            "cosine": {other: cosine(vector, house.library.open(other)) for other in others},
+            "cosine": {
+                other: cosine(vector, house.library.open(other))
+                for other in counted("compared", others, len(others))
+            },
             "live": _inside(house).get(name),
         }
     if plot is not None:
@@ -144,13 +147,17 @@ def diff(one: Name, other: Name, json: Json = False) -> None:
     from learner.vectors.algebra import Combination
     from learner.vectors.statistics import cosine, summary, tally_of
 
-    with opened() as house:
+    with opened() as house, Progressing("comparing", 2) as progress:
         a, b = house.library.open(one), house.library.open(other)
-    between = summary(tally_of(Combination(((1.0, a), (-1.0, b)))).tensors)
+        progress.at("the difference")
+        between = summary(tally_of(Combination(((1.0, a), (-1.0, b)))).tensors)
+        progress.advance()
+        progress.at("the angle")
+        angle = cosine(a, b)
     found = {
         "norms": {one: a.description.summary.norm, other: b.description.summary.norm},
         "norm_of_difference": between.norm,
-        "cosine": cosine(a, b),
+        "cosine": angle,
         "difference_by_layer": between.by_layer,
         "difference_by_kind": between.by_kind,
     }
