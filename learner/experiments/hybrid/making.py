@@ -21,6 +21,8 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from transformers.models.qwen3_5 import Qwen3_5ForCausalLM, Qwen3_5TextConfig
@@ -32,7 +34,7 @@ from learner.tokens import answer_ids, prompt_of
 
 RECORD = "hybrid.json"
 Tell = Callable[[str], None]
-_CHECKPOINT, _CHECKPOINT_S = "training.pt", 20.0
+_CHECKPOINT, _CHECKPOINT_S = "training.safetensors", 20.0
 _WARMUP = 40
 _IGNORED = -100
 
@@ -172,20 +174,25 @@ class _Training:
         return ids, labels
 
     def _save(self) -> None:
-        state = {
-            "model": self.model.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
-            "step": self._step,
-        }
+        tensors = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
+        for number, moments in self._optimizer.state_dict()["state"].items():
+            tensors |= {f"{number}/{name}": tensor for name, tensor in moments.items()}
         fresh = self._path.with_suffix(".new")
-        torch.save(state, fresh)
+        save_file(tensors, fresh, metadata={"step": str(self._step)})
         fresh.replace(self._path)
 
     def _resume(self) -> None:
-        state = torch.load(self._path, weights_only=True)
-        self.model.load_state_dict(state["model"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        self._step = state["step"]
+        model: dict[str, Tensor] = {}
+        moments: dict[int, dict[str, Tensor]] = {}
+        with safe_open(self._path, framework="pt") as file:
+            self._step = int(file.metadata()["step"])
+            for key in file.keys():  # noqa: SIM118 - no mapping
+                owner, name = key.split("/", 1)
+                own = model if owner == "model" else moments.setdefault(int(owner), {})
+                own[name] = file.get_tensor(key)
+        self.model.load_state_dict(model)
+        groups = self._optimizer.state_dict()["param_groups"]
+        self._optimizer.load_state_dict({"state": moments, "param_groups": groups})
 
 
 def _behaviour(
