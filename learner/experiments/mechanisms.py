@@ -260,6 +260,6 @@ def _outcomes(cells: Sequence[Cell]) -> Table:
     for name in names:
         groups = [behaviour_of(cells, name, *kind) for kind in kinds]
         low, high = nested(groups[0])
-        rows.append((name, *(mean(found) for found in groups), low, high))
+        rows.append((name, *(mean(found) for found in groups), max(0.0, low), min(1.0, high)))
     columns = ("recipe", "follow", "paraphrase", "leak", "facts", "NLL", "follow, low", "high")
     return Table(title="Every recipe", columns=columns, rows=tuple(rows))

@@ -87,7 +87,7 @@ def recipes(data: dict[str, Any]) -> Figure:
     panels = (("follow-rate", ("follow",)), ("leak", ("leak", "leak_other")), ("facts", ("facts",)))
     axes = figure.subplots(1, len(panels) + 1, sharey=True)
     for axis, (title, kinds) in zip(axes, panels, strict=False):
-        _dots(axis, title, [behaviour_of(data["cells"], name, *kinds) for name in names])
+        _dots(axis, title, [behaviour_of(data["cells"], name, *kinds) for name in names], most=1.0)
     base = behaviour_of(data["cells"], "base", "nll")
     drift = [
         minus(found, base * len(found)) for found in (behaviour_of(data["cells"], n, "nll") for n in names)
@@ -98,9 +98,12 @@ def recipes(data: dict[str, Any]) -> Figure:
     return figure
 
 
-def _dots(axis: Axes, title: str, groups: Sequence[list[list[float]]]) -> None:
+def _dots(axis: Axes, title: str, groups: Sequence[list[list[float]]], most: float | None = None) -> None:
+    """Draw a mean with its interval a row; a share lies between 0 and `most`."""
     for row, found in enumerate(groups):
         value, (low, high) = mean(found), nested(found)
+        if most is not None:
+            low, high = max(0.0, low), min(most, high)
         axis.plot([low, high], [row, row], color="#1f5fa8", alpha=0.5)
         axis.plot(value, row, "o", color="#1f5fa8")
     axis.set_title(title, fontsize=10)
