@@ -18,7 +18,7 @@ facts are three items of 156, which one seed may miss."""
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(3000)
 def test_ten_corrections_teach_and_poison_is_undone(tmp_path: Path) -> None:
     summary = run_once(0, tmp_path)
     print(summary)
