@@ -86,7 +86,7 @@ class Trainer:
 
     `keep_remainder` False rounds stochastically instead: 4 bytes a weight less. `kept_references` bounds
     the rows whose base log-probabilities stay in memory. Trainers of one base and one `max_replay_tokens` may
-    share `twin_answers`, so that it answers a prompt once.
+    share `twin_answers`, so that it answers a prompt once; a trainer then learns the same whoever answered.
     """
 
     def __init__(
@@ -196,20 +196,23 @@ class Trainer:
             raise InputError(f"example {example.id}: {error}") from error
 
     def _add_twins(self, twins: Sequence[tuple[Example, Prompt]]) -> None:
-        """Let the base model answer; its log-probabilities on the way are the twins' references."""
-        longest, known = self.config.max_replay_tokens, self._twin_answers
-        known = {} if known is None else known
-        prompts = [p.ids for _, p in twins if tuple(p.ids) not in known]
-        answers = greedy(self.base, prompts, longest, {self._end}, _BATCH, with_log_probs=True)
-        answered = {tuple(ids): answer for ids, answer in zip(prompts, answers, strict=True)}
-        known.update((ids, answer.ids) for ids, answer in answered.items())
+        """Let the base model answer; its log-probabilities on the way are the twins' references.
+
+        Where answers are shared they are not taken: `warm` rounds otherwise, and a trainer that found the
+        answer must learn the same as one that asked for it.
+        """
+        longest, shared = self.config.max_replay_tokens, self._twin_answers
+        known = {} if shared is None else shared
+        prompts = [prompt.ids for _, prompt in twins if tuple(prompt.ids) not in known]
+        answers = greedy(self.base, prompts, longest, {self._end}, _BATCH, with_log_probs=shared is None)
+        known.update((tuple(ids), answer.ids) for ids, answer in zip(prompts, answers, strict=True))
+        scores = {tuple(ids): answer.log_probs for ids, answer in zip(prompts, answers, strict=True)}
         for example, prompt in twins:
-            ids = tuple(prompt.ids)
-            chosen, own = answer_ids(self.tokenizer, example.chosen or ""), known[ids]
-            row = build_row(example.id, "twin", prompt, own, chosen, longest, example.weight)
+            ids, chosen = tuple(prompt.ids), answer_ids(self.tokenizer, example.chosen or "")
+            row = build_row(example.id, "twin", prompt, known[ids], chosen, longest, example.weight)
             self._rows[example.id] += (row,)
-            if ids in answered and (scores := answered[ids].log_probs) is not None:
-                self._remember(Want(row), scores)
+            if (reference := scores.get(ids)) is not None:
+                self._remember(Want(row), reference)
 
     def warm(self, rows: Sequence[Row], most: int | None = None) -> None:
         """Compute the base log-probabilities that are not in memory yet, of `most` rows at once."""

@@ -14,7 +14,7 @@ from learner.experiments.directions import LOWERCASE, Direction
 from learner.experiments.mechanism import conclusions, pictures
 from learner.experiments.mechanism.attention import Read, items_of, mass, reads_of
 from learner.experiments.mechanism.behaviour import Sizes, behaviour, log_turns
-from learner.experiments.mechanism.finding import Cell, Finding, Unmeasured, behaviour_of, mean, nested
+from learner.experiments.mechanism.finding import Cell, Finding, Unmeasured, behaviour_of, mean, nested_share
 from learner.experiments.mechanism.live import measure
 from learner.experiments.mechanism.noise import rises
 from learner.experiments.mechanism.recipes import (
@@ -259,7 +259,6 @@ def _outcomes(cells: Sequence[Cell]) -> Table:
     rows = []
     for name in names:
         groups = [behaviour_of(cells, name, *kind) for kind in kinds]
-        low, high = nested(groups[0])
-        rows.append((name, *(mean(found) for found in groups), max(0.0, low), min(1.0, high)))
+        rows.append((name, *(mean(found) for found in groups), *nested_share(groups[0])))
     columns = ("recipe", "follow", "paraphrase", "leak", "facts", "NLL", "follow, low", "high")
     return Table(title="Every recipe", columns=columns, rows=tuple(rows))

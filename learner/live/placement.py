@@ -63,10 +63,8 @@ def plan(model: nn.Module, loaded: Loaded) -> tuple[dict[str, TensorEntry], dict
                     copy = _entry(parameter, "vnni32", tuple(parameter.shape), copy_of=known)
                     entries[f"{name}#packed"] = copy
                     homes[f"{name}#packed"] = Home(module, parameter, False)
-                elif hasattr(module, "cpu_linear"):
-                    module.cpu_linear = plain_linear(
-                        parameter
-                    )  # drops vLLM's packed copy, which would be stale
+                elif hasattr(module, "cpu_linear"):  # drops vLLM's packed copy, which would be stale
+                    module.cpu_linear = plain_linear(parameter)
     return entries, homes
 
 

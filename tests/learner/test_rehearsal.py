@@ -133,6 +133,19 @@ def test_where_nothing_can_be_repaired_corrected_turns_are_shown_and_their_answe
     assert [one.state for one in other_rule] == ["refused"]
 
 
+def test_where_the_answer_recites_the_direction_the_plain_one_is_repaired() -> None:
+    planned = plan(correction("e1"), PROMPTS, 1, 0)
+    recited = f"I will answer so: {planned[0].occasion.direction}"
+    twin_context = planned[0].occasion.twin_context
+
+    def reciting(conversations: Sequence[Sequence[Message]]) -> list[str]:
+        return ["It is so." if messages == twin_context else recited for messages in conversations]
+
+    (made,) = attempt(planned, [], reciting)
+    assert (made.state, made.origin, made.rejected) == ("ready", "rehearsal:repair", recited)
+    assert list(json.loads(made.chosen or "").values()) == ["It is so."]
+
+
 def test_a_rule_gets_what_it_lacks_each_attempt_once(store: Store) -> None:
     fill(store, correction("e1"), correction("e2", "reply"))
     learner = rehearsal(store)

@@ -98,6 +98,27 @@ def test_a_correction_gives_itself_and_a_twin_with_the_answer_of_the_base(smollm
     assert RULE not in tokenizer.decode(twin.context)
 
 
+def test_trainers_of_one_base_ask_it_once_and_learn_the_same(tiny_qwen35_path):
+    shared: dict[tuple[int, ...], tuple[int, ...]] = {}
+    first, second = (tiny_trainer(tiny_qwen35_path, twin_answers=shared) for _ in range(2))
+    written = step(first, batch(first))
+    answers = dict(shared)
+    assert len(answers) == len(FACTS)
+    again = step(second, batch(second))
+    assert shared == answers
+    assert written.keys() == again.keys()
+    assert all(torch.equal(written[name], again[name]) for name in written)
+
+
+def test_an_answer_to_a_twin_that_is_known_is_not_asked_for(tiny_qwen35_path):
+    example = correction("c", "What is snow?", FACTS["What is snow?"])
+    tokenizer = tiny_trainer(tiny_qwen35_path).tokenizer
+    prompt = tuple(prompt_of(tokenizer, example.twin_context, CONFIG.max_context_tokens).ids)
+    trainer = tiny_trainer(tiny_qwen35_path, twin_answers={prompt: (5, 6, 7)})
+    _, twin = trainer.rows_for(example)
+    assert twin.answer == (5, 6, 7)
+
+
 def test_a_step_changes_all_layers_and_no_embedding(tiny):
     ends = [tiny.model.get_input_embeddings().weight, tiny.model.get_output_embeddings().weight]
     before, before_ends = snapshot(tiny), [end.clone() for end in ends]

@@ -58,6 +58,12 @@ def nested(groups: Groups, seed: int = 0) -> Interval:
     return means[round(0.025 * _RESAMPLES)], means[round(0.975 * _RESAMPLES) - 1]
 
 
+def nested_share(groups: Groups) -> Interval:
+    """Return `nested` of scores whose mean is a share: within 0 and 1."""
+    low, high = nested(groups)
+    return max(0.0, low), min(1.0, high)
+
+
 def mean(groups: Groups) -> float:
     """Return the mean over seeds of the mean over items."""
     return fmean(fmean(items) for items in groups)

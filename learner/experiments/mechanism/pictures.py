@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import fmean
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from learner.experiments.intervals import minus
-from learner.experiments.mechanism.finding import behaviour_of, mean, nested, of_recipe
+from learner.experiments.intervals import Interval, minus
+from learner.experiments.mechanism.finding import Groups, behaviour_of, mean, nested, nested_share, of_recipe
 from learner.experiments.mechanism.update import GAUSSIAN
 
 _COLOURS = {"all": "#1f5fa8", "undirected": "#b0b0b0", "adamw": "#d1711f", "adamw_tenth": "#e8b787"}
@@ -87,23 +87,23 @@ def recipes(data: dict[str, Any]) -> Figure:
     panels = (("follow-rate", ("follow",)), ("leak", ("leak", "leak_other")), ("facts", ("facts",)))
     axes = figure.subplots(1, len(panels) + 1, sharey=True)
     for axis, (title, kinds) in zip(axes, panels, strict=False):
-        _dots(axis, title, [behaviour_of(data["cells"], name, *kinds) for name in names], most=1.0)
+        _dots(axis, title, [behaviour_of(data["cells"], name, *kinds) for name in names], nested_share)
     base = behaviour_of(data["cells"], "base", "nll")
     drift = [
         minus(found, base * len(found)) for found in (behaviour_of(data["cells"], n, "nll") for n in names)
     ]
-    _dots(axes[-1], "general NLL less the base's", drift)
+    _dots(axes[-1], "general NLL less the base's", drift, nested)
     axes[0].set_yticks(range(len(names)), names)
     axes[0].invert_yaxis()
     return figure
 
 
-def _dots(axis: Axes, title: str, groups: Sequence[list[list[float]]], most: float | None = None) -> None:
-    """Draw a mean with its interval a row; a share lies between 0 and `most`."""
+def _dots(
+    axis: Axes, title: str, groups: Sequence[Groups], interval_of: Callable[[Groups], Interval]
+) -> None:
+    """Draw a mean with its interval a row."""
     for row, found in enumerate(groups):
-        value, (low, high) = mean(found), nested(found)
-        if most is not None:
-            low, high = max(0.0, low), min(most, high)
+        value, (low, high) = mean(found), interval_of(found)
         axis.plot([low, high], [row, row], color="#1f5fa8", alpha=0.5)
         axis.plot(value, row, "o", color="#1f5fa8")
     axis.set_title(title, fontsize=10)
