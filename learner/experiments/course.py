@@ -53,10 +53,9 @@ class Learned:
 def corrections_of(models: Models, directions: Sequence[Direction], count: int, seed: int) -> list[Example]:
     """Return corrections as a user gives them: the model's own answer, and what should have stood there."""
     made = material.drawn(directions, count, seed)
-    own = answers_of(models.base, models.tokenizer, [e.context for *_, e in made], _ANSWER_TOKENS)
-    plain = answers_of(
-        models.base, models.tokenizer, [e.twin_context or () for *_, e in made], _ANSWER_TOKENS
-    )
+    contexts = [e.context for *_, e in made] + [e.twin_context or () for *_, e in made]
+    answers = answers_of(models.base, models.tokenizer, contexts, _ANSWER_TOKENS)
+    own, plain = answers[: len(made)], answers[len(made) :]
     return [
         example.model_copy(update={"rejected": answer, "chosen": direction.correct(without, argument)})
         for (direction, argument, _, example), answer, without in zip(made, own, plain, strict=True)

@@ -60,7 +60,7 @@ class Plan:
     tokens: int = 48
 
 
-QUICK = Plan((1e-5, 1e-4, 1e-3), (JSON_KEY, LOWERCASE), 6, 12, 40, 8, 8)
+QUICK = Plan((3e-5, 1e-3), (JSON_KEY, LOWERCASE), 6, 12, 40, 8, 8)
 FULL = Plan((1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3), FIVE, 30, 24, 120, 20, 16)
 
 

@@ -42,7 +42,6 @@ _TOLD = ("answer", "measured", "value", "interval", "n", "seeds", "toy", "quick"
 def _run(name: str, model: str | None, seeds: int, quick: bool, out: Path, stored: bool = False) -> Report:
     """Run one experiment, and write its report and the index. Raises ConfigError before anything long."""
     _check(seeds, out)
-    import torch
     from transformers.utils import logging as transformers_logging
 
     from learner.experiments.catalogue import experiment
@@ -50,7 +49,6 @@ def _run(name: str, model: str | None, seeds: int, quick: bool, out: Path, store
     from learner.experiments.report import write
     from learner.experiments.setting import Setting
 
-    torch.set_num_threads(1)
     transformers_logging.disable_progress_bar()
     config = load_config()
     home = home_of(config)
