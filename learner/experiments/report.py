@@ -12,14 +12,23 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from matplotlib.figure import Figure
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
+from learner.live.products import multiplies_bfloat16
 from policies.errors import InputError
 
 JSON, MARKDOWN = "report.json", "report.md"
 Draw = Callable[[dict[str, Any]], Figure]
 """Draws one picture from `Report.data`."""
+
+
+def _machine() -> str:
+    """Return what the seconds of a report depend on."""
+    bfloat16 = "with" if multiplies_bfloat16() else "without"
+    threads = torch.get_num_threads()
+    return f"{platform.machine()}, {os.cpu_count()} CPUs {bfloat16} bfloat16 products, {threads} threads"
 
 
 class Table(BaseModel):
@@ -57,7 +66,7 @@ class Report(BaseModel):
     model_hash: str
     seconds: float
     commit: str
-    machine: str = f"{platform.machine()}, {os.cpu_count()} CPUs"
+    machine: str = Field(default_factory=_machine)
     tables: tuple[Table, ...] = ()
     data: dict[str, Any]
 

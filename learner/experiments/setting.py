@@ -23,6 +23,17 @@ Tell = Callable[[str], None]
 """Takes one line of progress."""
 
 
+def _commit() -> str:
+    """Return the commit of the code, or that it runs outside a checkout."""
+    root = Path(__file__).parents[2]
+    asked = ["git", "-C", str(root), "describe", "--always", "--dirty"]
+    try:
+        found = subprocess.run(asked, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown (no git checkout)"
+    return found.stdout.strip()
+
+
 @dataclass(frozen=True)
 class Setting:
     """One run of an experiment.
@@ -40,6 +51,7 @@ class Setting:
     stored: bool = False
     tell: Tell = field(default=lambda line: print(line, file=sys.stderr, flush=True))
     began: float = field(default_factory=time.monotonic)
+    commit: str = field(default_factory=_commit)
 
     @property
     def training(self) -> TrainingConfig:
@@ -76,17 +88,6 @@ class Setting:
             model=self.model,
             model_hash=self.hash,
             seconds=time.monotonic() - self.began,
-            commit=_commit(),
+            commit=self.commit,
             **found,
         )
-
-
-def _commit() -> str:
-    """Return the commit of the code, or that it runs outside a checkout."""
-    root = Path(__file__).parents[2]
-    asked = ["git", "-C", str(root), "describe", "--always", "--dirty"]
-    try:
-        found = subprocess.run(asked, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown (no git checkout)"
-    return found.stdout.strip()
