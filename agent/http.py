@@ -71,7 +71,7 @@ def _changing(orders: Orders, guard: Guard) -> list[Route]:
     async def correct(request: Request) -> Response:
         body = await guard.body(request)
         if body is None:
-            return JSONResponse({"error": "the body is larger than limits.request_bytes"}, 413)
+            return _too_large()
         outcome = await orders.correct(body)
         status = {"rejected": 422, "duplicate": 200}.get(outcome, 202)
         return JSONResponse({"outcome": outcome}, status)
@@ -79,10 +79,12 @@ def _changing(orders: Orders, guard: Guard) -> list[Route]:
     def command(name: str) -> Route:
         async def order(request: Request) -> Response:
             body = await guard.body(request)
+            if body is None:
+                return _too_large()
             try:
-                arguments = decode(body or b"{}") if body is not None else None
+                arguments = decode(body or b"{}")
             except InputError as error:
-                await orders.bury(str(error), body or b"")
+                await orders.bury(str(error), body)
                 return JSONResponse({"error": str(error)}, 422)
             if not isinstance(arguments, dict):
                 return JSONResponse({"error": "a JSON object of arguments is needed"}, 422)
@@ -94,6 +96,10 @@ def _changing(orders: Orders, guard: Guard) -> list[Route]:
         return Route(f"/v1/{name}", order, methods=["POST"])
 
     return [Route("/v1/corrections", correct, methods=["POST"]), *map(command, COMMANDS)]
+
+
+def _too_large() -> Response:
+    return JSONResponse({"error": "the body is larger than limits.request_bytes"}, 413)
 
 
 def not_ready(now: dict[str, Any], bus: str) -> list[str]:

@@ -8,7 +8,7 @@ something needs the token of the state folder.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Collection
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
@@ -20,8 +20,6 @@ from store.clock import now_ms
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _SAFE = frozenset({"GET", "HEAD"})
-
-Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class Guard:

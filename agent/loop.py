@@ -33,6 +33,7 @@ from agent.writer import Writer
 from policies.config import BusConfig, Config
 from policies.errors import ConfigError, HeedloopError
 from policies.parsing import rejected
+from policies.urls import base_url
 from store import offsets, state
 from store.clock import new_id, now_ms
 from store.database import Store
@@ -59,7 +60,7 @@ async def run_loop(config: Config) -> None:
     gc.freeze()  # a full collection need not look at all the modules each time: it holds up everything
     home = home_of(config)
     with listen(config.http.host, config.http.port, "http") as listening:
-        url = f"http://{config.http.host}:{listening.getsockname()[1]}"
+        url = base_url(config.http.host, listening.getsockname()[1])
         writer = await Writer.open(home)
         try:
             await writer.run(lambda _: detect_language(_WARM_UP))

@@ -29,6 +29,7 @@ from policies.config import BusConfig, Config, ServerConfig
 from policies.errors import ConfigError, HeedloopError, Unreachable
 from policies.messages import CommandPayload
 from policies.pacing import spare_cpus
+from policies.urls import base_url
 from store import commands, state
 from store.clock import new_id
 from store.database import Store, open_store
@@ -70,7 +71,7 @@ async def run_up(config: Config, server: ModelServer, branch: str | None = None)
     """
     os.umask(0o077)  # of all children, too: nobody else reads logs, versions or answers
     home = make_home(home_of(config))
-    with _only_one(home):
+    with only_one(home):
         await _require_what_is_named(config)
         model = await resolve_model(config.server.model)
         config = _with_ports(config, home)
@@ -140,7 +141,7 @@ def _port(host: str, wanted: int, key: str) -> int:
 def _serving(config: Config, home: Path, model: dict[str, str], name: str) -> dict[str, str]:
     """Return what learner and clients need to know of the server."""
     return {
-        "url": config.server.url or f"http://{config.server.host}:{config.server.port}",
+        "url": config.server.url or base_url(config.server.host, config.server.port),
         "model_name": name,
         "model_dir": model["path"],
         "model_hash": model["hash"],
@@ -293,16 +294,21 @@ def _ready(serving: dict[str, str], home: Path) -> Callable[[], Awaitable[None]]
 
 
 @contextmanager
-def _only_one(home: Path) -> Iterator[None]:
+def only_one(home: Path) -> Iterator[None]:
     """Hold the lock of a state folder. Raises ConfigError when another `up` has it."""
     descriptor = os.open(home / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(descriptor, home)
         yield
-    except BlockingIOError:
-        raise ConfigError(f"{home} is in use by another `run.py up`; stop it, or set HEEDLOOP_HOME") from None
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int, home: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ConfigError(f"{home} is in use by another `run.py up`; stop it, or set HEEDLOOP_HOME") from None
 
 
 def _environment() -> dict[str, str]:

@@ -17,7 +17,6 @@ from policies.parsing import decode, parse_command, parse_correction, parse_turn
 from policies.redaction import redact
 
 NOW_MS = 1_800_000_000_000
-MAX_TAG = 80
 
 Target = Callable[[bytes], None]
 

@@ -24,6 +24,7 @@ from learner.live.folder import PREFIX, discard
 from learner.serving import served_name, server_command, wait_until_ready
 from policies.config import ServerConfig
 from policies.errors import ConfigError, GuardRefused, HeedloopError, Unreachable, UnsupportedModel
+from policies.urls import base_url
 from store.damage import Damage
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def _server(config: ServerConfig, model: Path) -> Iterator[tuple[str, Path]]:
     argv, env = server_command(config, model, arena, folder / "versions", port)
     with log.open("wb") as out:
         process = subprocess.Popen(argv, env=env, stdout=out, stderr=out, start_new_session=True, cwd=folder)
-    url = f"http://{config.host}:{port}"
+    url = base_url(config.host, port)
     usual = signal.signal(signal.SIGTERM, signal.default_int_handler)  # else the server would outlive us
     try:
         wait_until_ready(url, config.start_timeout_s, lambda: process.poll() is None)
@@ -142,7 +143,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def _free_port(host: str) -> int:
-    with socket.socket() as probe:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])
 

@@ -45,10 +45,10 @@ class Rehearsal:
         """
         waiting = examples.needing_pair(self._store)
         shown = [e for e in examples.learned(self._store) if e.origin == "correction"] if waiting else []
+        shots = shown[-SHOTS:]
+        if len(shots) < SHOTS:
+            return
         for example in waiting:
-            shots = shown[-SHOTS:]
-            if len(shots) < SHOTS:
-                return
             try:
                 answer = self._ask([few_shot(example.context, shots)])[0]
             except Unreachable as error:

@@ -11,8 +11,6 @@ from policies.errors import ConfigError
 VERSIONS = "versions"
 LOGS = "logs"
 ANSWERS = "answers"
-LEARNER_SOCKET = "learner.sock"
-LOOP_SOCKET = "loop.sock"
 
 
 def home_of(config: Config) -> Path:

@@ -46,14 +46,6 @@ def known(store: Store) -> list[Offset]:
     return [_offset(row) for row in store.rows(f"SELECT {_COLUMNS} FROM offsets")]
 
 
-def get(connection: sqlite3.Connection, identity: Identity) -> Offset | None:
-    """Return the place reached in a file, None for a file never read."""
-    row = connection.execute(
-        f"SELECT {_COLUMNS} FROM offsets WHERE device = ? AND inode = ?", identity
-    ).fetchone()
-    return None if row is None else _offset(row)
-
-
 def put(connection: sqlite3.Connection, offset: Offset) -> None:
     """Set the place reached in a file."""
     connection.execute(

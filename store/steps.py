@@ -7,11 +7,11 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from policies.replay import RowKind
 from store.clock import now_ms
 from store.database import Store
 
 Undone = Literal["redo", "rolled_back"]
-RowKind = Literal["correction", "reminder", "twin", "general"]
 
 
 def begin(

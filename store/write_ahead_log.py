@@ -67,8 +67,7 @@ def examine_log(database: Path) -> LogReport | None:
     report = _look(database)
     if report is not None and report.cut:
         time.sleep(_SETTLING_S)
-        again = _look(database)
-        return report if again == report else again
+        return _look(database)
     return report
 
 

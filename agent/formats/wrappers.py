@@ -47,15 +47,11 @@ _NOT_TYPED = (
 
 @dataclass(frozen=True)
 class Unwrapped:
-    """What is in a message in the user's place.
-
-    `rules`: texts of project files such as AGENTS.md. `wrapped`: something of the harness was there.
-    """
+    """What is in a message in the user's place. `rules`: texts of project files such as AGENTS.md."""
 
     typed: str
     rules: tuple[str, ...] = ()
     interrupts: int = 0
-    wrapped: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,11 +65,11 @@ class _Block:
 def unwrap(text: str) -> Unwrapped:
     """Take a message in the user's place apart."""
     if text.lstrip().startswith(_NOT_TYPED):
-        return Unwrapped("", wrapped=True)
+        return Unwrapped("")
     blocks = _blocks(text)
     rules = _rules(blocks)
     if rules and _AGENTS_FILE.match(text.lstrip()):
-        return Unwrapped("", rules, wrapped=True)
+        return Unwrapped("", rules)
     rest = _EMPTY_BLOCK.sub("", _without(text, blocks))
     interrupt = _INTERRUPT.match(rest.lstrip())
     if interrupt:
@@ -81,8 +77,8 @@ def unwrap(text: str) -> Unwrapped:
     rest = _without_editor(_IMAGE_TAG.sub("", rest))
     if _WRAPPED.fullmatch(rest.strip()):
         rest = ""
-    wrapped = rest != text
-    return Unwrapped(rest.strip() if wrapped else text, rules, int(interrupt is not None), wrapped)
+    typed = rest.strip() if rest != text else text
+    return Unwrapped(typed, rules, int(interrupt is not None))
 
 
 def is_command(text: str) -> bool:

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from agent.credentials import http_token
 from agent.http_guard import Guard
 from policies.config import LimitConfig
+from policies.urls import base_url
 
 _COOKIE = "heedloop_ui"
 _SAFE = frozenset({"GET", "HEAD"})
@@ -40,8 +41,7 @@ def ui_token(home: Path) -> str:
 
 def address(home: Path, host: str, port: int) -> str:
     """Return the address that opens the door."""
-    name = f"[{host}]" if ":" in host else host
-    return f"http://{name}:{port}/?token={ui_token(home)}"
+    return f"{base_url(host, port)}/?token={ui_token(home)}"
 
 
 class Door:

@@ -12,7 +12,6 @@ from store.home import home_of
 from store.printing import moment, print_json, print_table
 
 _SHADES = " ░▒▓█"
-_STEP_NUMBERS = ("loss", "learning_rate", "replay_share", "seconds")
 
 
 def show_past(config: Config, version: str | None, *, forgetting: bool, json: bool) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import fcntl
 import json
+import logging
 import os
 import queue
 import threading
@@ -19,6 +20,8 @@ from typing import Literal
 
 from learner.live.answer import read_answer
 from policies.answers import ANSWER_LOG, OLDER_ANSWER_LOG
+
+logger = logging.getLogger("vllm.heedloop")
 
 LIMIT = 32 << 20
 CLOSE_S = 5.0
@@ -70,8 +73,10 @@ class AnswerLog:
 
     def _write_all(self) -> None:
         while (answer := self._answers.get()) is not None:
-            with suppress(OSError):  # a full disk must not end the serving
+            try:
                 append(self._path, answer.line(), self._limit)
+            except Exception:  # a full disk or an odd answer must end neither the serving nor this thread
+                logger.exception("an answer could not be recorded in %s", self._path)
 
 
 def append(path: Path, line: bytes, limit: int) -> None:

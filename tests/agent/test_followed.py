@@ -46,8 +46,8 @@ class Reader:
     def _file(self, path: Path) -> FollowedFile:
         status = path.stat()
         identity = (status.st_dev, status.st_ino)
-        known = offsets.get(self.store.connection, identity) or Offset(*identity, str(path))
-        self.files[path] = FollowedFile(path, known)
+        places = {place.identity: place for place in offsets.known(self.store)}
+        self.files[path] = FollowedFile(path, places.get(identity, Offset(*identity, str(path))))
         return self.files[path]
 
 

@@ -213,10 +213,11 @@ async def test_what_a_form_of_a_web_page_can_send_is_refused(client: httpx.Async
     assert store.rows("SELECT * FROM commands") == []
 
 
+@pytest.mark.parametrize("path", ["/v1/corrections", "/v1/pause"])
 async def test_a_body_over_the_limit_is_refused_before_it_is_read_to_its_end(
-    client: httpx.AsyncClient, store: Store
+    client: httpx.AsyncClient, store: Store, path: str
 ) -> None:
-    answer = await client.post("/v1/corrections", headers=BEARER, content=b" " * 3_000)
+    answer = await client.post(path, headers=BEARER, content=b" " * 3_000)
     assert (answer.status_code, "request_bytes" in answer.json()["error"]) == (413, True)
     assert store.rows("SELECT * FROM dead_letters") == []
 

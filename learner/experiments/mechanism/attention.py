@@ -15,8 +15,6 @@ from learner.experiments.material import Item
 from learner.tokens import answer_ids
 from policies.errors import InputError
 
-PARTS = ("direction", "question", "rest", "answer")
-"""Where attention can go: words of the direction, of the question, the rest of the prompt, and the answer."""
 _ANSWER = 16
 """Tokens of the answer that attend, the first included."""
 

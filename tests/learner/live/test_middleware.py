@@ -154,6 +154,18 @@ def test_a_stream_is_read_as_the_whole_answer_is() -> None:
     assert read_answer(b'{"object": "error"}') == (None, ())
 
 
+def test_an_answer_that_cannot_be_recorded_is_said_and_the_next_one_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = AnswerLog(tmp_path)
+    odd = b'{"id": "a", "choices": [{"message": "text where an object belongs"}]}'
+    for body in (odd, b'{"id": "b"}'):
+        log.put(Answer("/v1/x", 200, "finished", ("v", 1, 2), ("v", 1, 3), body))
+    log.close()
+    assert [line["id"] for line in lines(tmp_path)] == ["b"]
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+
 def test_the_log_is_private_and_bounded_and_several_may_write(tmp_path: Path) -> None:
     log = AnswerLog(tmp_path / "answers", limit=1 << 30)
     log.put(Answer("/v1/x", 200, "finished", ("v", 1, 2), ("v", 1, 3), b'{"id": "a"}'))
