@@ -66,7 +66,7 @@ class LabelCounts(BaseModel):
 
 
 class IngestSummary(BaseModel):
-    """The object that `ingest --json` prints (DESIGN.md section 6).
+    """The object that `ingest --json` prints.
 
     `metadata`: records known to carry no conversation. `not_understood`: rejected records of a kind that is
     not known, by kind. `remarks`: what was odd about records that were kept all the same.

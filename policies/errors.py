@@ -1,4 +1,4 @@
-"""Every error that a user can meet. Each carries the exit code of the command line (DESIGN.md section 6)."""
+"""Every error that a user can meet. Each carries the exit code of the command line (README.md)."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """The guard's rules: is a set of probe scores worse than it may be?
 
-Items are compared in pairs: with the base model's, `follow` with the last accepted run's. A breach is a mean
-over what is allowed (plus the noise measured at the start) AND evidence for it (`policies.evidence`) that a
-sound model gives at most once in `guard.checks_per_false_alarm` checks, however often one looks.
+Items are compared in pairs: with the base model's, `follow` with the best of each item in the last accepted
+runs, so that no slow fall hides. A breach is a mean over what is allowed (plus the noise measured at the
+start) AND evidence for it (`policies.evidence`) that a sound model gives at most once in
+`guard.checks_per_false_alarm` checks, however often one looks.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ Scores = Mapping[str, Mapping[str, float]]
 class Rule:
     """How one probe is judged; `sign` 1: more is worse; an improvement beyond `lowest` counts as `lowest`.
 
-    `against` is "base", "accepted" (the last run that was), or "zero" for what is a distance from the base.
+    `against` is "base", "accepted" (the best of the last accepted runs), or "zero" for a distance from the
+    base.
     """
 
     sign: int
@@ -85,7 +87,7 @@ def allowances(config: GuardConfig) -> dict[str, float]:
 def judge(
     now: Scores,
     baseline: Scores,
-    last_accepted: Scores,
+    best_accepted: Scores,
     config: GuardConfig,
     detectors: Mapping[str, Detector] | None = None,
     *,
@@ -101,7 +103,7 @@ def judge(
     reasons, broken, suspect = [], [], []
     for name, limit in allowances(config).items():
         allowed = limit + noise.get(name, 0.0)
-        items = worsening(name, now, baseline, last_accepted)
+        items = worsening(name, now, baseline, best_accepted)
         if not items:
             continue
         before = known.get(name, Detector())
@@ -127,13 +129,13 @@ def judge(
     )
 
 
-def worsening(name: str, now: Scores, baseline: Scores, last_accepted: Scores) -> list[float]:
+def worsening(name: str, now: Scores, baseline: Scores, best_accepted: Scores) -> list[float]:
     """Return the paired worsening of each item that both runs have; a distance needs no pair."""
     rule = RULES[name]
     items = now.get(name, {})
     if rule.against == "zero":
         return [value if math.isnan(value) else max(value, 0.0) for value in items.values()]
-    before = (baseline if rule.against == "base" else last_accepted).get(name, {})
+    before = (baseline if rule.against == "base" else best_accepted).get(name, {})
     pairs = [(value, before[item]) for item, value in items.items() if item in before]
     scale = sum(b for _, b in pairs) / len(pairs) if rule.relative and pairs else 1.0
     return [rule.sign * (a - b) / scale for a, b in pairs]

@@ -1,8 +1,8 @@
 """Make an example of a decision: what should have been answered, and what was.
 
-In order (DESIGN.md section 5, Objective): the corrected text a person gave; the next answer that the user let
-stand, or wrote out in the complaint; a repair of the model's own answer; else the example waits
-(`needs_pair`) for the learner to find an answer that heeds.
+In order: the corrected text a person gave; the next answer that the user let stand, or wrote out in the
+complaint; a repair of the model's own answer; else the example waits (`needs_pair`) for the learner to find
+an answer that heeds.
 """
 
 from __future__ import annotations

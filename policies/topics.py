@@ -1,4 +1,4 @@
-"""The MQTT topics of contract v1 (DESIGN.md section 6)."""
+"""The MQTT topics of contract v1 (docs/asyncapi.json)."""
 
 from __future__ import annotations
 

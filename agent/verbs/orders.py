@@ -30,7 +30,10 @@ def give_correction(
     store = open_store(home_of(config))
     known = events.get(store.connection, turn)
     if known is None or known.role != "assistant":
-        raise InputError(f"{turn!r} is not the event id of an assistant turn (see `show CONVERSATION_TURN`)")
+        raise InputError(
+            f"{turn!r} is not the event id of an assistant turn: the page `turns` of `run.py ui` shows them,"
+            " the publisher returns them"
+        )
     correction = {
         "event_id": new_id(),
         "conversation_id": known.conversation_id,

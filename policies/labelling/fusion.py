@@ -13,7 +13,7 @@ from policies.labelling.correction import stated_direction
 from policies.labelling.protocol import Case, Labeller
 
 TRUST = ("correction", "constraint", "meaning", "reaction", "judge")
-"""Labellers from the most to the least trusted (DESIGN.md section 5); an unlisted one comes last."""
+"""Labellers from the most to the least trusted (docs/labels.md); an unlisted one comes last."""
 
 LABEL_ABOVE = 0.5
 """Confidence from which a verdict is given rather than `unknown`; a default of the configuration."""
