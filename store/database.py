@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sqlite_utils.db import Database
 
-from policies.errors import ConfigError
+from policies.errors import ConfigError, HeedloopError
 from policies.messages import AlertEvent
 from store.clock import now_ms, rfc3339
 from store.migrations import migrations
@@ -59,7 +59,10 @@ class Store:
 
 
 def open_store(home: Path) -> Store:
-    """Open the store under `home` for reading and writing; create and migrate it where needed."""
+    """Open the store under `home` for reading and writing; create and migrate it where needed.
+
+    Raises ConfigError for a file that is no store, HeedloopError where the machine lets nobody in for now.
+    """
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = home / FILE_NAME
     log = examine_log(path)  # SQLite drops the traces of a loss
@@ -75,13 +78,16 @@ def open_store(home: Path) -> Store:
         if log is not None and log.lost:
             _record_loss(connection, log.lost)
     except sqlite3.DatabaseError as error:
+        connection.close()
+        if _is_of_the_moment(error):
+            raise HeedloopError(f"{path} cannot be opened now: {error}") from error
         raise ConfigError(f"{path} is not a store of heedloop: {error}") from error
     connection.isolation_level = None
     return Store(connection, path)
 
 
 def open_read_only(home: Path) -> Store:
-    """Open an existing store for reading. Raises ConfigError when there is none."""
+    """Open an existing store for reading. Raises ConfigError when there is none, else as `open_store`."""
     path = home / FILE_NAME
     if not path.exists():
         raise ConfigError(
@@ -97,8 +103,16 @@ def open_read_only(home: Path) -> Store:
         store.rows("SELECT 1 FROM state")
     except sqlite3.DatabaseError as error:
         store.close()
+        if _is_of_the_moment(error):
+            raise HeedloopError(f"{path} cannot be opened now: {error}") from error
         raise ConfigError(f"{path} cannot be read yet, or is not a store of heedloop: {error}") from error
     return store
+
+
+def _is_of_the_moment(error: sqlite3.DatabaseError) -> bool:
+    """Say whether the machine is at fault (locked, full, an unreadable disk), and not what the file holds."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF  # the low byte: the primary code
+    return isinstance(error, sqlite3.OperationalError) and code != sqlite3.SQLITE_ERROR
 
 
 def _record_loss(connection: sqlite3.Connection, frames: int) -> None:

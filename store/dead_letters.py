@@ -38,7 +38,7 @@ def recall(connection: sqlite3.Connection, reason: str, event_id: str) -> None:
         " AND json_extract(payload, '$.event_id') = ?",
         (reason, event_id),
     ).rowcount
-    counters.add(connection, "dead_letters", -dropped)
+    counters.add(connection, "dead_letters_recalled", dropped)
 
 
 def recent(store: Store, limit: int = 20) -> list[sqlite3.Row]:

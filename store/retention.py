@@ -17,7 +17,8 @@ from store import counters, state
 from store.answers import APART_MS
 from store.database import Store
 
-_READ_TO = "retention_answers"
+_LOOKED_TO = "retention_answers_to"
+"""In the store: the last answer that a sweep has looked at."""
 
 _OF_CONVERSATION = """
 DELETE FROM opinions_waiting WHERE decision_id IN (SELECT id FROM decisions WHERE conversation_id = :id);
@@ -65,11 +66,14 @@ def sweep(store: Store, cutoffs: Cutoffs, batch: int) -> dict[str, int]:
 
 
 def _answers(connection: sqlite3.Connection, before: int, batch: int) -> int:
-    """Remove answers, but those of corrected turns. Returns how many were looked at."""
-    row = connection.execute("SELECT value FROM state WHERE name = ?", (_READ_TO,)).fetchone()
+    """Remove answers, but those of corrected turns. Returns how many were looked at.
+
+    The newest one stays, however old: SQLite gives the number after it, and would give its own again.
+    """
+    row = connection.execute("SELECT value FROM state WHERE name = ?", (_LOOKED_TO,)).fetchone()
     old = connection.execute(
         "SELECT seq, response_id, digest, ended FROM answers WHERE seq > ? AND ended < ?"
-        " ORDER BY seq LIMIT ?",
+        " AND seq < (SELECT max(seq) FROM answers) ORDER BY seq LIMIT ?",
         (0 if row is None else json.loads(row[0]), before, batch),
     ).fetchall()
     if not old:
@@ -77,7 +81,7 @@ def _answers(connection: sqlite3.Connection, before: int, batch: int) -> int:
     ids, digests = _corrected(connection, min(a["ended"] for a in old), max(a["ended"] for a in old))
     gone = [(a["seq"],) for a in old if a["response_id"] not in ids and a["digest"] not in digests]
     connection.executemany("DELETE FROM answers WHERE seq = ?", gone)
-    state.put(connection, _READ_TO, old[-1]["seq"])
+    state.put(connection, _LOOKED_TO, old[-1]["seq"])
     counters.add(connection, "answers_expired", len(gone))
     return len(old)
 

@@ -18,7 +18,7 @@ from agent.address import Certificates, parse_url, tls_context
 from agent.diagnosis.finding import Finding, missing, ok, warn
 from agent.diagnosis.weights import embedded_file, is_embedded, model_folder
 from policies.config import Config
-from policies.errors import ConfigError
+from policies.errors import ConfigError, HeedloopError
 from store import state
 from store.database import FILE_NAME, open_read_only, open_store
 from store.processes import processes
@@ -64,6 +64,9 @@ def store(_: Config, home: Path) -> Iterator[Finding]:
         opened.close()
     except (ConfigError, sqlite3.DatabaseError) as error:
         yield missing("store", str(error), f"move {home / FILE_NAME} away; a fresh one is made")
+        return
+    except HeedloopError as error:
+        yield missing("store", str(error), "free the disk, or end what holds the store")
         return
     if damage != ["ok"]:
         yield missing("store", f"damaged: {damage[0]}", f"sqlite3 {home / FILE_NAME} .recover")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import sqlite3
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from policies.errors import ConfigError
+from policies.errors import ConfigError, HeedloopError
+from store import database
 from store.database import FILE_NAME, Store, open_read_only, open_store
 
 
@@ -82,3 +85,33 @@ def test_a_foreign_file_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).write_bytes(b"not a database" * 100)
     with pytest.raises(ConfigError, match="is not a store of heedloop"):
         open_store(tmp_path)
+
+
+@pytest.mark.parametrize("opening", [open_store, open_read_only])
+def test_a_foreign_database_is_one_clear_line_and_is_let_go(
+    tmp_path: Path, opening: Callable[[Path], Store]
+) -> None:
+    foreign = sqlite3.connect(tmp_path / FILE_NAME)
+    foreign.execute("CREATE TABLE events (name TEXT)")
+    foreign.close()
+    with pytest.raises(ConfigError, match="is not a store of heedloop") as refused:
+        opening(tmp_path)
+    opened = {os.readlink(entry) for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink()}
+    assert str(tmp_path / FILE_NAME) not in opened
+    assert refused.value.exit_code == 2
+
+
+@pytest.mark.parametrize("opening", [open_store, open_read_only])
+def test_a_locked_store_is_no_mistake_of_the_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opening: Callable[[Path], Store]
+) -> None:
+    open_store(tmp_path).close()
+    other = sqlite3.connect(tmp_path / FILE_NAME)
+    other.execute("PRAGMA locking_mode = EXCLUSIVE")
+    other.execute("BEGIN EXCLUSIVE")
+    monkeypatch.setattr(database, "_BUSY_TIMEOUT_MS", 1)
+    with pytest.raises(HeedloopError, match="cannot be opened now: database is locked") as refused:
+        opening(tmp_path)
+    assert refused.value.exit_code == 1
+    other.close()
+    opening(tmp_path).close()

@@ -26,3 +26,13 @@ def test_a_letter_that_comes_again_from_the_same_place_is_one(store: Store) -> N
     rows = store.rows("SELECT source, repeats FROM dead_letters ORDER BY id")
     assert [tuple(row) for row in rows] == [("log:a (line 3)", 1), ("log:a (line 4)", 0)]
     assert counters.read(store) == {"dead_letters": 2, "dead_letters_repeated": 1}
+
+
+def test_a_letter_that_is_recalled_was_still_one_that_came(store: Store) -> None:
+    with store.write() as connection:
+        for name in ("k1", "k2"):
+            dead_letters.keep(connection, "mqtt", "its turn has not come", f'{{"event_id": "{name}"}}')
+        dead_letters.recall(connection, "its turn has not come", "k1")
+        dead_letters.recall(connection, "its turn has not come", "k1")
+    assert [row["payload"] for row in dead_letters.recent(store)] == ['{"event_id": "k2"}']
+    assert counters.read(store) == {"dead_letters": 2, "dead_letters_recalled": 1}

@@ -117,6 +117,14 @@ def test_answers_go_but_those_of_corrected_turns(store: Store) -> None:
     assert swept(store, ALL._replace(conversations=None)) == {}
 
 
+def test_answers_that_come_after_all_others_were_swept_go_too(store: Store) -> None:
+    for round_ in range(3):
+        for number in range(3):
+            answer(store, f"{round_}.{number}", OLD)
+        swept(store, ALL._replace(conversations=None))
+    assert one(store, "SELECT group_concat(digest) FROM answers") == "2.2"
+
+
 def test_letters_and_old_labels_go_in_small_transactions(store: Store) -> None:
     add_decision(store, "t1", "c1")
     with store.write() as connection:
