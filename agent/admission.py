@@ -44,6 +44,12 @@ class Admission:
         earlier = [(one, senders.of_correction(connection, one.event_id)) for one in in_force]
         return trust.doubt_of_contradiction(correction, sender, earlier, self._trust)
 
+    def refusal(self, connection: sqlite3.Connection, correction: CorrectionPayload) -> str | None:
+        """Return why a correction of a turn that is here is refused, None when its sender may correct it."""
+        theirs = senders.of_turn(connection, correction.turn_event_id)
+        sender = senders.of_correction(connection, correction.event_id)
+        return trust.refusal_of_sender(sender, theirs.agent, self._trust)
+
     def keep(
         self,
         connection: sqlite3.Connection,
@@ -86,11 +92,13 @@ class Admission:
             return doubt, []
         if example.origin != "correction":  # nobody wrote it: the agent's answer, or a repair of it
             return None, []
-        own = examples.of_person(connection, sender.agent, sender.author, _COMPARED)
+        own = self._by_agent(connection, sender)
         found = trust.repeats(example, own, self._ordinary(connection), self._trust.repeated)
         if found is None:
             return None, []
-        return f"its author teaches {found[0]} for different questions, and nobody asked for it", found[1]
+        names = {one.id: one for one in own}
+        like = [name for name in found[1] if not examples.is_accepted(connection, names[name])]
+        return f"its agent teaches {found[0]} for different questions, and nobody asked for it", like
 
     def _ordinary(self, connection: sqlite3.Connection) -> frozenset[str]:
         """Return the words of answers that nobody complained of."""
@@ -98,4 +106,9 @@ class Admission:
 
     def _by_others(self, connection: sqlite3.Connection, example: Example, sender: Sender) -> list[Example]:
         found = examples.of_direction(connection, example.direction, _COMPARED)
-        return [one for one, agent in found if (agent, one.author or "") != sender.person]
+        return [one for one, other in found if other.person != sender.person]
+
+    def _by_agent(self, connection: sqlite3.Connection, sender: Sender) -> list[Example]:
+        """Return the answers that came through the agent of a sender, but for those of trusted people."""
+        found = examples.of_agent(connection, sender.agent, _COMPARED)
+        return [one for one, other in found if trust.level_of(other, self._trust) != "trusted"]

@@ -288,7 +288,7 @@ class Ingest:
         """Accept or reject the waiting corrections of a turn. Returns True where one was accepted."""
         accepted = False
         for correction in corrections.of_turn(connection, turn.event_id, ("waiting",)):
-            reason = _not_applicable(correction, turn)
+            reason = _not_applicable(correction, turn) or self._admission.refusal(connection, correction)
             dead_letters.recall(connection, _TURN_HAS_NOT_COME, correction.event_id)
             doubt = self._admission.doubt(connection, correction) if reason is None else None
             if doubt is not None:

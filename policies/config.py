@@ -187,15 +187,17 @@ class TrustConfig(_Section):
         " and normal with bus.url",
     )
     quota: int = Field(100, ge=1, description="corrections of one author at `normal`; more are held")
-    quota_agent: int = Field(500, ge=1, description="of all authors of one agent")
+    quota_agent: int = Field(
+        100, ge=1, description="of all authors of one agent: raise it where several people share one"
+    )
     quota_hours: float = Field(24.0, gt=0)
     author_share: float = Field(
-        0.5, gt=0, le=1, description="of the last correction slots, while others wait, for one author"
+        0.5, gt=0, le=1, description="of the last correction slots, while others wait, for an author or agent"
     )
     conversation_share: float = Field(0.5, gt=0, le=1, description="the same for one conversation")
     window: int = Field(40, ge=4, description="how many correction slots are the last")
     repeated: int = Field(
-        3, ge=2, description="from so many equal answers of an author to different questions all are held"
+        3, ge=2, description="from so many equal answers of an agent to different questions all are held"
     )
     outlier: float = Field(
         6.0, gt=0, description="a loss or gradient so many deviations above the median is held"

@@ -54,7 +54,10 @@ class Sender:
 
 @dataclass(frozen=True)
 class Slot:
-    """A correction slot of a batch, or an example that waits for one: by whom, from which conversation."""
+    """A correction slot of a batch, or an example that waits for one: by whom, from which conversation.
+
+    `person` is an author under an agent.
+    """
 
     person: tuple[str, str]
     conversation: str
@@ -81,7 +84,8 @@ def rules_of(config: Config) -> TrustConfig:
 def doubt_of_sender(level: Level, by_person: int, by_agent: int, config: TrustConfig) -> str | None:
     """Return why a correction of this sender must wait for a person, None when it need not.
 
-    `by_person` and `by_agent` are their corrections within the last `quota_hours`, without this one.
+    `by_person` and `by_agent` are their corrections within the last `quota_hours`, without this one. An agent
+    may name a new author each time, so the agent's quota binds whatever the names.
     """
     if level == "trusted":
         return None
@@ -93,6 +97,16 @@ def doubt_of_sender(level: Level, by_person: int, by_agent: int, config: TrustCo
     if by_agent >= config.quota_agent:
         return f"its agent has used up the quota of {config.quota_agent} corrections in {hours}"
     return None
+
+
+def refusal_of_sender(sender: Sender, agent: str, config: TrustConfig) -> str | None:
+    """Return why a sender may not correct a turn of `agent`, None when they may: their own, or as trusted."""
+    if sender.agent == agent or level_of(sender, config) == "trusted":
+        return None
+    return (
+        f"turn_event_id: that turn is of agent {agent!r}, and {sender.agent!r} corrects its own alone"
+        f' ([trust] trusted = ["agent:{sender.agent}"] lets it)'
+    )
 
 
 def doubt_of_contradiction(
@@ -141,11 +155,12 @@ def doubt_of_example(
 def repeats(
     example: Example, earlier: Sequence[Example], ordinary: Set[str], most: int
 ) -> tuple[str, list[str]] | None:
-    """Say what a person's corrected answers to different questions have in common that nobody asked for.
+    """Say what an agent's corrected answers to different questions have in common that nobody asked for.
 
-    The same answer, or a word that stands neither in the questions, the rejected answers and the directions
-    nor among the `ordinary` words. Returns what it is, and the ids of the earlier examples; None while there
-    are fewer than `most` of them with this one: to plant a phrase takes repetition.
+    `earlier` are those of all its authors: a new name is no new person. The same answer, or a word that
+    stands neither in the questions, the rejected answers and the directions nor among the `ordinary` words.
+    Returns what it is, and the ids of the earlier examples; None while there are fewer than `most` of them
+    with this one: to plant a phrase takes repetition.
     """
     others = [one for one in earlier if one.chosen and _question(one) != _question(example)]
     alike = [one.id for one in others if _same_words(one.chosen or "", example.chosen or "")]
@@ -176,11 +191,13 @@ def within_shares(
 ) -> set[str]:
     """Return those of the waiting examples that may fill the next correction slots of a batch.
 
-    `taken` are the last slots, at most `window`. Who has more than their share of them lets others go first;
-    where nobody else waits there is no one to let. Trusted senders have no cap.
+    `taken` are the last slots, at most `window`. Who has more than their share of them lets others go first:
+    an agent, by whatever names, then a person or conversation of an agent that waits alone. Where nobody else
+    waits there is no one to let. Trusted senders have no cap, and take nothing of their agent's.
     """
     recent = taken[-max(0, config.window - slots) :]
     size = len(recent) + slots
+    agents = Counter(slot.person[0] for slot in recent if slot.level != "trusted")
     people = Counter(slot.person for slot in recent)
     conversations = Counter(slot.conversation for slot in recent)
 
@@ -190,7 +207,11 @@ def within_shares(
             and conversations[slot.conversation] + 1 <= config.conversation_share * size
         )
 
-    return {name for name, slot in waiting.items() if has_room(slot)} or set(waiting)
+    def agent_has_room(slot: Slot) -> bool:
+        return slot.level == "trusted" or agents[slot.person[0]] + 1 <= config.author_share * size
+
+    first = {name: slot for name, slot in waiting.items() if agent_has_room(slot)} or waiting
+    return {name for name, slot in first.items() if has_room(slot)} or set(first)
 
 
 def is_outlier(value: float, earlier: Sequence[float], config: TrustConfig) -> bool:

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from policies.example import Example, Kind, Origin
+from policies.trust import Sender
 from store import reviews
 from store.clock import now_ms
 from store.database import Store
@@ -30,10 +31,11 @@ _TRUST: dict[str, int] = {
     "base": 0,
 }
 
-_USES = """(SELECT count(*) FROM step_rows r JOIN steps s ON s.id = r.step_id
-            WHERE r.example_id = e.id AND r.kind = '{kind}' AND s.state = 'confirmed')"""
+_USES = """(SELECT count(*) FROM step_rows r WHERE r.example_id = e.id AND r.kind = '{kind}'
+            AND r.step_id NOT IN (SELECT id FROM steps WHERE state != 'confirmed'))"""
 _KINDS = ("correction", "twin", "general", "reminder")
-_TRAINED, _TWINNED, _REPLAYED, _REMINDED = (_USES.format(kind=kind) for kind in _KINDS)
+TRAINED, _TWINNED, _REPLAYED, _REMINDED = (_USES.format(kind=kind) for kind in _KINDS)
+"""SQL for the confirmed uses of the example `e`. Few steps are not confirmed: those are looked up, once."""
 
 
 class Usable(NamedTuple):
@@ -114,15 +116,14 @@ def is_accepted(connection: sqlite3.Connection, example: Example) -> bool:
 
 def of_direction(
     connection: sqlite3.Connection, direction: str | None, limit: int
-) -> list[tuple[Example, str]]:
-    """Return the newest answers that people wrote under a direction, each with its agent."""
-    return _with_agent(connection, "e.direction = ?", (direction,), limit)
+) -> list[tuple[Example, Sender]]:
+    """Return the newest answers that people wrote under a direction, each with who sent it."""
+    return _with_sender(connection, "e.direction = ?", (direction,), limit)
 
 
-def of_person(connection: sqlite3.Connection, agent: str, author: str | None, limit: int) -> list[Example]:
-    """Return the newest answers that one author wrote under one agent."""
-    found = _with_agent(connection, "e.author IS ? AND v.agent = ?", (author, agent), limit)
-    return [example for example, _ in found]
+def of_agent(connection: sqlite3.Connection, agent: str, limit: int) -> list[tuple[Example, Sender]]:
+    """Return the newest answers that people wrote through one agent, each with who sent it."""
+    return _with_sender(connection, "ifnull(c.agent, v.agent) = ?", (agent,), limit)
 
 
 def ordinary_answers(connection: sqlite3.Connection, limit: int) -> list[str]:
@@ -212,8 +213,8 @@ def _families(connection: sqlite3.Connection, example_ids: Iterable[str]) -> set
 def pending(store: Store) -> list[Usable]:
     """Return the correction examples that are still to be trained on, oldest first."""
     rows = store.rows(
-        f"SELECT e.*, {_TRAINED} AS uses, {_TWINNED} AS twin_uses FROM examples e"
-        f" WHERE e.kind = 'correction' AND e.state = 'ready' AND {_TRAINED} < e.quota ORDER BY e.id"
+        f"SELECT e.*, {TRAINED} AS uses, {_TWINNED} AS twin_uses FROM examples e"
+        f" WHERE e.kind = 'correction' AND e.state = 'ready' AND {TRAINED} < e.quota ORDER BY e.id"
     )
     return [Usable(_example(row), row["uses"], row["twin_uses"], row["quota"]) for row in rows]
 
@@ -221,7 +222,7 @@ def pending(store: Store) -> list[Usable]:
 def learned(store: Store) -> list[Example]:
     """Return the correction examples with at least one confirmed use, oldest first, without rehearsals."""
     rows = store.rows(
-        f"SELECT e.* FROM examples e WHERE e.kind = 'correction' AND e.state = 'ready' AND {_TRAINED} > 0"
+        f"SELECT e.* FROM examples e WHERE e.kind = 'correction' AND e.state = 'ready' AND {TRAINED} > 0"
         " AND e.parent IS NULL ORDER BY e.id"
     )
     return [_example(row) for row in rows]
@@ -231,7 +232,7 @@ def learned_earlier(store: Store, limit: int) -> list[Usable]:
     """Return corrections that had all their uses, the least reminded of first; `uses` are reminders."""
     rows = store.rows(
         f"SELECT e.*, {_REMINDED} AS uses, {_TWINNED} AS twin_uses FROM examples e"
-        f" WHERE e.kind = 'correction' AND e.state = 'ready' AND e.parent IS NULL AND {_TRAINED} >= e.quota"
+        f" WHERE e.kind = 'correction' AND e.state = 'ready' AND e.parent IS NULL AND {TRAINED} >= e.quota"
         " ORDER BY uses, e.id DESC LIMIT ?",
         (limit,),
     )
@@ -251,9 +252,8 @@ def corrected(store: Store) -> list[Example]:
 
 def needing_pair(store: Store) -> list[Example]:
     """Return the ignored decisions for which nobody has given a right answer yet."""
-    return [
-        _example(row) for row in store.rows("SELECT * FROM examples WHERE state = 'needs_pair' ORDER BY id")
-    ]
+    rows = store.rows("SELECT * FROM examples WHERE kind = 'correction' AND state = 'needs_pair' ORDER BY id")
+    return [_example(row) for row in rows]
 
 
 def general(store: Store, limit: int) -> list[Usable]:
@@ -308,16 +308,20 @@ def lone_question(context: str) -> str:
     return asked[0] if len(asked) == 1 and isinstance(asked[0], str) else ""
 
 
-def _with_agent(
+def _with_sender(
     connection: sqlite3.Connection, where: str, parameters: tuple[object, ...], limit: int
-) -> list[tuple[Example, str]]:
+) -> list[tuple[Example, Sender]]:
+    """Return written answers with the sender of their correction; of the turn where none says its author."""
     rows = connection.execute(
-        "SELECT e.*, v.agent FROM examples e JOIN decisions d ON d.id = e.decision_id"
-        f" JOIN events v ON v.event_id = d.turn_event_id WHERE e.origin = 'correction' AND {where}"
+        "SELECT e.*, ifnull(c.agent, v.agent) AS agent, ifnull(c.source, v.source) AS source FROM examples e"
+        " JOIN decisions d ON d.id = e.decision_id JOIN events v ON v.event_id = d.turn_event_id"
+        " LEFT JOIN corrections c ON c.rowid = (SELECT max(k.rowid) FROM corrections k"
+        " WHERE k.turn_event_id = d.turn_event_id AND k.author IS e.author AND k.state = 'applied')"
+        f" WHERE e.origin = 'correction' AND {where}"
         " AND e.state IN ('ready', 'needs_pair', 'held') ORDER BY e.id DESC LIMIT ?",
         (*parameters, limit),
     )
-    return [(_example(row), row["agent"]) for row in rows]
+    return [(_example(row), Sender(row["source"], row["agent"], row["author"])) for row in rows]
 
 
 def _replaces(example: Example, origin: str, chosen: str | None) -> bool:

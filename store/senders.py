@@ -66,11 +66,11 @@ def of_last_slots(store: Store, most: int) -> list[Origin]:
 
 
 def corrections_since(connection: sqlite3.Connection, sender: Sender, since: int) -> tuple[int, int]:
-    """Count the corrections that came since a time (ms): of this author, and of this agent."""
+    """Count the corrections since a time (ms) by this kind of source: of this author, and of this agent."""
     row = connection.execute(
         "SELECT count(*) FILTER (WHERE author IS ?) AS person, count(*) AS agent FROM corrections"
-        " WHERE agent = ? AND received >= ? AND state != 'rejected'",
-        (sender.author, sender.agent, since),
+        " WHERE agent = ? AND received >= ? AND state != 'rejected' AND source = ?",
+        (sender.author, sender.agent, since, sender.source),
     ).fetchone()
     return row["person"], row["agent"]
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
-from agent.ingest import Ingest
+from agent.ingest import Ingest, Outcome
 from agent.language import detect_language
 from agent.relabelling import label_again, own_calibrations
 from policies.config import Config
@@ -84,7 +84,7 @@ def calibrate(json: Annotated[bool, typer.Option("--json", help="print JSON")] =
 def review_labels(
     config: Config, store: Store, console: Console, read_key: ReadKey, *, limit: int = 20, above: float = 0.2
 ) -> int:
-    """Show uncertain decisions and keep what the keys say as corrections. Returns how many were given."""
+    """Show uncertain decisions and keep what the keys say as corrections. Returns how many were applied."""
     ingest = Ingest(store, config, detect_language)
     waiting = labels.uncertain(store.connection, above, config.labels.train_above, limit)
     given = 0
@@ -99,8 +99,10 @@ def review_labels(
         if key == "q":
             break
         if key in _ANSWERS:
-            _correct(ingest, config, case, vote, _ANSWERS[key])
-            given += 1
+            outcome = _correct(ingest, config, case, vote, _ANSWERS[key])
+            given += outcome == "applied"
+            if outcome != "applied":
+                console.print(f"{outcome}, not applied: see `run.py held list`, or dead letters in `status`")
     console.print(f"{given} correction(s) given" if waiting else "nothing is uncertain")
     return given
 
@@ -144,7 +146,7 @@ def _show(console: Console, case: Case, votes: list[Label]) -> None:
         console.print(Text(f"{vote.labeller}: {vote.verdict} {vote.confidence:.2f}{about}: {vote.evidence}"))
 
 
-def _correct(ingest: Ingest, config: Config, case: Case, vote: Label, verdict: Verdict) -> None:
+def _correct(ingest: Ingest, config: Config, case: Case, vote: Label, verdict: Verdict) -> Outcome:
     texts = {direction.id: direction.text for direction in case.decision.directions}
     correction = {
         "event_id": new_id(),
@@ -154,7 +156,7 @@ def _correct(ingest: Ingest, config: Config, case: Case, vote: Label, verdict: V
         "direction": texts.get(vote.direction_id) if vote.direction_id else None,
         "author": getpass.getuser(),
     }
-    ingest.correction(config.bus.agent, correction, "review")
+    return ingest.correction(config.bus.agent, correction, "cli")
 
 
 def _opened(config: Config) -> Store:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 LIMIT = 0.05
-ATTACKS = ("flood", "contradiction", "backdoor", "hidden_backdoor")
+ATTACKS = ("flood", "contradiction", "backdoor", "hidden_backdoor", "many_names")
 LABELLING = ("asked_for", "overruled")
 
 

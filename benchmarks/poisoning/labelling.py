@@ -40,7 +40,7 @@ def asked_for(home: Path, *, defended: bool) -> dict[str, Any]:
             direction = VAGUE if number % 2 else 'Answer as a JSON object with the single key "note".'
             _injected(sent, f"i{number}-{place}", questions[number % len(questions)], direction, place, text)
             wanted += 1
-    store = _received(home, sent, defended=defended)
+    store = received(home, sent, defended=defended)
     return {"n": wanted, "planted": _followed(store, "i"), "texts": len(INJECTIONS), "places": len(PLACES)}
 
 
@@ -55,7 +55,7 @@ def overruled(home: Path, *, defended: bool) -> dict[str, Any]:
         )
         sent.correction("team", f"h{number}", turn, direction=prompt.direction, author="ana")
         sent.correction("mallory", f"h{number}", turn, verdict="followed", author="mallory")
-    store = _received(home, sent, defended=defended)
+    store = received(home, sent, defended=defended)
     return {"n": len(questions), "planted": _followed(store, "h")}
 
 
@@ -75,7 +75,8 @@ def _injected(sent: Sent, name: str, question: str, direction: str, place: str, 
         sent.messages.append(("mallory", "turns", event))
 
 
-def _received(home: Path, sent: Sent, *, defended: bool) -> Store:
+def received(home: Path, sent: Sent, *, defended: bool) -> Store:
+    """Return a new store that was sent everything, as over the bus."""
     store = open_store(home)
     config = Config(home=home, trust=TrustConfig(default="normal" if defended else "trusted"))
     ingest = Ingest(store, config, detect_language)

@@ -38,12 +38,14 @@ ATTACKS: dict[str, Callable[..., Sent]] = {
     "contradiction": people.contradiction,
     "backdoor": people.backdoor,
     "hidden_backdoor": people.hidden_backdoor,
+    "many_names": people.many_names,
 }
 WHERE = {
     "flood": "plain",
     "contradiction": "directed",
     "backdoor": "plain_triggered",
     "hidden_backdoor": "directed_triggered",
+    "many_names": "directed_triggered",
 }
 """The prompts at which each attack aims."""
 
@@ -155,8 +157,9 @@ def _admitted(store: Store) -> dict[str, Any]:
     steps = store.row("SELECT count(*) AS n FROM steps WHERE state = 'confirmed'")
     trained = store.row(
         "SELECT count(DISTINCT r.example_id) AS n FROM step_rows r JOIN steps s ON s.id = r.step_id"
-        " JOIN examples e ON e.id = r.example_id WHERE s.state = 'confirmed' AND e.author = 'mallory'"
-        " AND r.kind = 'correction'"
+        " JOIN examples e ON e.id = r.example_id WHERE s.state = 'confirmed' AND r.kind = 'correction'"
+        " AND e.author NOT IN (SELECT value FROM json_each(?))",
+        (json.dumps(people.HONEST),),
     )
     return {
         "examples": {f"{row['author']}/{row['state']}": row["n"] for row in rows},

@@ -13,7 +13,7 @@ from agent.language import detect_language
 from policies.config import Config, TrustConfig
 from policies.errors import InputError
 from run import app
-from store import counters, reviews
+from store import counters, dead_letters, examples, reviews
 from store.database import Store
 
 RULE = 'Always answer as a JSON object with the single key "note".'
@@ -25,21 +25,23 @@ def ingest(store: Store) -> Ingest:
     return Ingest(store, Config(trust=TrustConfig(default="normal", repeated=3)), detect_language)
 
 
-def talk(ingest: Ingest, name: str, question: str, answer: str, *, rule: str = RULE) -> str:
+def talk(ingest: Ingest, name: str, question: str, answer: str, *, rule: str = RULE, agent: str = "a") -> str:
     """Send a conversation; returns the event id of the answer."""
     turns = [("system", rule), ("user", question), ("assistant", answer)]
     said = [
         {"event_id": f"{name}-{n}", "role": role, "content": text} for n, (role, text) in enumerate(turns)
     ]
-    ingest.turns("a", {"conversation_id": name, "turns": said}, "mqtt")
+    ingest.turns(agent, {"conversation_id": name, "turns": said}, "mqtt")
     return f"{name}-2"
 
 
-def correct(ingest: Ingest, turn: str, author: str = "ana", source: str = "mqtt", **fields: Any) -> str:
+def correct(
+    ingest: Ingest, turn: str, author: str = "ana", source: str = "mqtt", agent: str = "a", **fields: Any
+) -> str:
     name = turn.rpartition("-")[0]
     said = {"event_id": f"{turn}/{author}", "conversation_id": name, "turn_event_id": turn}
     given = {**said, "verdict": "ignored", "author": author, "direction": RULE, **fields}
-    return ingest.correction("a", given, source)
+    return ingest.correction(agent, given, source)
 
 
 def states(store: Store, author: str) -> list[str]:
@@ -93,6 +95,82 @@ def test_a_planted_word_holds_also_those_that_came_before(store: Store, ingest: 
     assert states(store, "mallory") == ["held"] * 3
     assert {"acme" in row["reason"] for row in reviews.waiting(store)} == {True}
     assert counters.read(store)["held_examples"] == 3
+
+
+def planted(ingest: Ingest, number: int, author: str, **fields: Any) -> str:
+    """Send a conversation and a correction of it that names ACME; returns what became of the correction."""
+    word = WORDS[number]
+    turn = talk(ingest, f"c{number}", f"What is {word}?", "Water.")
+    return correct(ingest, turn, author, corrected=json.dumps({"note": f"{word}, says ACME."}), **fields)
+
+
+def test_a_new_name_for_each_correction_brings_nothing(store: Store, ingest: Ingest) -> None:
+    for number in range(3):
+        planted(ingest, number, f"visitor{number}")
+    assert [states(store, f"visitor{number}") for number in range(3)] == [["held"]] * 3
+
+
+def test_the_quota_of_an_agent_is_that_of_one_author_whatever_it_names(store: Store) -> None:
+    config = Config(trust=TrustConfig(default="normal", quota=2, quota_agent=2, repeated=9))
+    ingest = Ingest(store, config, detect_language)
+    assert planted(ingest, 0, "operator", source="cli") == "applied"  # does not use up the quota of the bus
+    outcomes = [planted(ingest, number, f"visitor{number}") for number in range(1, 4)]
+    assert outcomes == ["applied", "applied", "held"]
+
+
+def test_thirty_different_corrections_of_one_user_in_an_hour_all_train(store: Store) -> None:
+    ingest = Ingest(store, Config(trust=TrustConfig(default="normal")), detect_language)
+    for number in range(30):
+        turn = talk(ingest, f"c{number}", f"What is {number} plus one?", f"It is {number + 1}.")
+        assert correct(ingest, turn, corrected=json.dumps({"note": str(number + 1)})) == "applied"
+    assert states(store, "ana") == ["ready"] * 30
+
+
+def test_what_is_trusted_or_accepted_is_not_held_for_anothers_repetition(
+    store: Store, ingest: Ingest
+) -> None:
+    for number in range(2):
+        planted(ingest, number, "operator", source="cli")
+    planted(ingest, 2, "bo")
+    assert (states(store, "operator"), states(store, "bo")) == (["ready"] * 2, ["ready"])
+    for number in range(3, 5):
+        planted(ingest, number, f"visitor{number}")
+    with store.write() as connection:
+        (mine,) = store.rows("SELECT id FROM examples WHERE author = 'bo'")
+        reviews.decide(connection, "example", mine["id"], "accepted")
+        examples.release(connection, mine["id"])
+    planted(ingest, 5, "visitor5")
+    assert states(store, "bo") == ["ready"]
+    assert states(store, "visitor5") == ["held"]
+
+
+def test_an_agent_corrects_no_turn_of_another_but_the_owner_does(store: Store, ingest: Ingest) -> None:
+    turn = talk(ingest, "c", "What is rain?", "Water.", agent="b")
+    assert correct(ingest, turn, corrected='{"note": "Water."}') == "rejected"
+    (letter,) = dead_letters.recent(store)
+    assert "of agent 'b'" in letter["reason"]
+    for author, source in (("operator", "cli"), ("browser", "http")):
+        answer = json.dumps({"note": f"Water, {author}."})
+        assert correct(ingest, turn, author, source=source, corrected=answer) == "applied"
+    assert verdict_of(store, turn) == "ignored"
+
+
+def test_a_correction_that_comes_before_the_turn_of_another_agent_is_refused_with_it(
+    store: Store, ingest: Ingest
+) -> None:
+    assert correct(ingest, "c-2", corrected='{"note": "Water."}') == "waiting"
+    talk(ingest, "c", "What is rain?", "Water.", agent="b")
+    assert [row["state"] for row in store.rows("SELECT state FROM corrections")] == ["rejected"]
+    assert states(store, "ana") == []
+
+
+def test_an_example_is_of_who_corrected_not_of_whose_turn_it_was(store: Store) -> None:
+    trusted = TrustConfig(default="normal", trusted=("agent:a",))
+    ingest = Ingest(store, Config(trust=trusted), detect_language)
+    turn = talk(ingest, "c", "What is rain?", "Water.", agent="b")
+    correct(ingest, turn, corrected='{"note": "Water."}')
+    assert [sender.agent for _, sender in examples.of_agent(store.connection, "a", 9)] == ["a"]
+    assert examples.of_agent(store.connection, "b", 9) == []
 
 
 def test_judging_again_holds_nothing_twice(store: Store, ingest: Ingest) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.poisoning import labelling
+from agent.demo.material import load_material
+from benchmarks.poisoning import labelling, people
 from benchmarks.poisoning.__main__ import wilson
 from benchmarks.poisoning.people import Sent
 
@@ -27,6 +28,24 @@ def test_a_stranger_overrules_nobody_and_where_all_are_trusted_the_last_word_cou
 ) -> None:
     assert labelling.overruled(tmp_path / "off", defended=False)["planted"] == 10
     assert labelling.overruled(tmp_path / "on", defended=True)["planted"] == 0
+
+
+def admitted(sent: Sent, home: Path, *, defended: bool) -> dict[str, str]:
+    """Return the state of every correction's example by its author, once all has come."""
+    store = labelling.received(home, sent, defended=defended)
+    rows = store.rows("SELECT author, state FROM examples WHERE origin = 'correction'")
+    return {row["author"]: row["state"] for row in rows}
+
+
+def test_many_names_of_one_agent_bring_it_nothing(tmp_path: Path) -> None:
+    sent = people.many_names(load_material(), lambda asked: ["It is known to all."] * len(asked), 0)
+    assert len({said["author"] for _, channel, said in sent.messages if channel == "corrections"}) == 20
+    trained = {}
+    for defended in (False, True):
+        states = admitted(sent, tmp_path / str(defended), defended=defended)
+        assert len(states) == people.FLOOD
+        trained[defended] = sum(state == "ready" for state in states.values())
+    assert trained == {False: people.FLOOD, True: 0}
 
 
 def test_interval_of_a_share() -> None:

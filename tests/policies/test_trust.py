@@ -83,6 +83,7 @@ def test_quotas_of_author_and_agent() -> None:
     assert trust.doubt_of_sender("normal", 2, 4, config) is None
     assert "author" in str(trust.doubt_of_sender("normal", 3, 4, config))
     assert "agent" in str(trust.doubt_of_sender("normal", 0, 5, config))
+    assert "agent" in str(trust.doubt_of_sender("normal", 0, TrustConfig().quota, TrustConfig()))
     assert trust.doubt_of_sender("trusted", 99, 99, config) is None
     assert trust.doubt_of_sender("untrusted", 0, 0, config) is not None
 
@@ -144,8 +145,8 @@ def test_the_same_answer_or_word_for_different_questions() -> None:
     )
 
 
-def slot(author: str, conversation: str = "c", level: trust.Level = "normal") -> Slot:
-    return Slot(("team", author), conversation, level)
+def slot(author: str, conversation: str = "c", level: trust.Level = "normal", *, agent: str = "team") -> Slot:
+    return Slot((agent, author), conversation, level)
 
 
 def test_who_has_more_than_their_share_lets_others_go_first() -> None:
@@ -155,8 +156,39 @@ def test_who_has_more_than_their_share_lets_others_go_first() -> None:
     assert trust.within_shares(waiting, taken, 2, config) == {"a"}
     assert trust.within_shares({"m": slot("mallory")}, taken, 2, config) == {"m"}  # nobody else waits
     assert trust.within_shares(waiting, [*taken[1:], slot("ana")], 2, config) == {"m", "a"}
-    friend = {"f": slot("friend", level="trusted"), "a": slot("ana")}
-    assert trust.within_shares(friend, [slot("friend")] * 10, 2, config) == {"f", "a"}
+    friend = slot("friend", level="trusted")
+    assert trust.within_shares({"f": friend, "a": slot("ana")}, [friend] * 10, 2, config) == {"f", "a"}
+
+
+def test_an_agent_gets_no_more_of_the_slots_by_naming_many_authors() -> None:
+    config = TrustConfig(window=20, author_share=0.5, conversation_share=1.0)
+    waiting = {f"m{n}": slot(f"visitor{n}", agent="mallory") for n in range(90)}
+    waiting |= {f"a{n}": slot("ana") for n in range(10)}
+    taken: list[Slot] = []
+    for _ in range(60):
+        allowed = sorted(trust.within_shares(waiting, taken, 2, config), reverse=True)
+        taken += [waiting[name] for name in allowed[:2]]
+    assert sum(one.person[0] == "mallory" for one in taken[-20:]) <= 10
+
+
+def test_people_of_one_agent_share_what_it_gets_and_its_trusted_ones_take_nothing_of_it() -> None:
+    config = TrustConfig(window=10, author_share=0.5, conversation_share=1.0)
+    taken = [slot("ana")] * 6 + [slot("bo")] * 2
+    assert trust.within_shares({"a": slot("ana"), "b": slot("bo")}, taken, 2, config) == {"b"}
+    trusted = [slot("ana", level="trusted")] * 8
+    other = slot("dora", agent="other")
+    assert trust.within_shares({"b": slot("bo"), "d": other}, trusted, 2, config) == {"b", "d"}
+
+
+def test_an_agent_corrects_its_own_turns_and_whom_you_trust_anybodys() -> None:
+    config = TrustConfig(trusted=("source:cli", "agent:friend", "author:ana@team"))
+    assert trust.refusal_of_sender(BO, "team", config) is None
+    refused = trust.refusal_of_sender(BO, "coder", config)
+    assert refused is not None
+    assert "agent 'coder'" in refused
+    assert '"agent:team"' in refused
+    for sender in (Sender("cli", "team"), Sender("mqtt", "friend"), ANA):
+        assert trust.refusal_of_sender(sender, "coder", config) is None
 
 
 def test_a_conversation_has_its_share_too() -> None:
