@@ -17,7 +17,7 @@ from rich.console import Console
 from agent.ingest import Ingest
 from agent.relabelling import ENOUGH, label_again, own_calibrations
 from agent.verbs.labels import review_labels
-from policies.config import Config, LabelConfig
+from policies.config import BusConfig, Config, LabelConfig, TrustConfig
 from policies.labelling import Calibration
 from store import calibrations, history, labels
 from store.database import Store
@@ -46,10 +46,10 @@ def keys(typed: str) -> Iterator[str]:
         yield ""
 
 
-def review(store: Store, typed: str) -> tuple[int, str]:
+def review(store: Store, typed: str, config: Config = CONFIG) -> tuple[int, str]:
     page = Console(file=io.StringIO(), width=100)
     source = keys(typed)
-    given = review_labels(CONFIG, store, page, lambda: next(source))
+    given = review_labels(config, store, page, lambda: next(source))
     assert isinstance(page.file, io.StringIO)
     return given, page.file.getvalue()
 
@@ -67,6 +67,23 @@ def test_one_key_is_an_explicit_correction(store: Store) -> None:
     assert {label.labeller for label in labels.of(store.connection, "c1#0")} == {"correction"}
     for shown in ("It is.", UNSURE, "Be polite.", "reaction: ignored"):
         assert shown in page
+
+
+def test_a_review_is_the_owners_word_on_a_shared_bus_too(store: Store) -> None:
+    shared = {"bus": BusConfig(url="mqtt://broker.example"), "trust": TrustConfig(quota=1)}
+    for conversation in "cde":
+        told(store, conversation)
+    assert review(store, "iii", CONFIG.model_copy(update=shared))[0] == 3
+    rows = store.rows("SELECT DISTINCT state, source FROM corrections")
+    assert [tuple(row) for row in rows] == [("applied", "cli")]
+
+
+def test_a_review_that_is_held_is_not_counted_as_given(store: Store) -> None:
+    told(store, "c")
+    strict = {"bus": BusConfig(agent="a"), "trust": TrustConfig(untrusted=("source:cli",))}
+    given, page = review(store, "i", CONFIG.model_copy(update=strict))
+    assert (given, [row["state"] for row in store.rows("SELECT state FROM corrections")]) == (0, ["held"])
+    assert "held, not applied" in page
 
 
 def test_what_is_corrected_is_not_asked_about_again(store: Store) -> None:
