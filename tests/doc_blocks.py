@@ -43,7 +43,7 @@ FOREIGN = {
     "pipx",
     "sqlite3",
 }
-FOREIGN |= {"systemctl", "touch", "useradd", "datasette", "apt-get", "cat", "export", "cd"}
+FOREIGN |= {"systemctl", "touch", "useradd", "datasette", "apt-get", "cat", "export", "cd", "mktemp"}
 """Programs that are not ours: their options are not known here."""
 _FENCE = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 _MARK = re.compile(r"<!-- test: (\w+)(?: ([\w./-]+))?(?: \((.+)\))? -->\n *$")
