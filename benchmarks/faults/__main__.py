@@ -4,7 +4,8 @@
 vLLM on a tiny model, mosquitto behind a proxy, an agent that publishes turns and corrections, two clients
 that chat. Each round is drawn from (seed, number), does one fault, waits for the way back, lets everything
 come to rest and counts. It may be interrupted at any time: the same command goes on behind the last finished
-round.
+round. The exit code is 1 when anything was lost, duplicated, wedged, different or inconsistent, or when the
+proof of a fault does not show that it happened (`unproven`).
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ from benchmarks.faults.broker import Mosquitto, free_port
 from benchmarks.faults.load import Load
 from benchmarks.faults.model import tiny_llama
 from benchmarks.faults.proxy import Proxy
-from benchmarks.faults.report import summary
+from benchmarks.faults.report import is_good, passed, summary
 from benchmarks.faults.stage import Fault, Stage
 from benchmarks.faults.system import System
 
-_FAULTS = (*process_faults.FAULTS, *broker_faults.FAULTS, *storage_faults.FAULTS, *learning_faults.FAULTS)
+FAULTS = (*process_faults.FAULTS, *broker_faults.FAULTS, *storage_faults.FAULTS, *learning_faults.FAULTS)
 _START_S = 180.0
 _EMBEDDED_SHARE = 0.1
 """The last rounds are those with the embedded broker: it costs a start of everything to change."""
@@ -47,7 +48,7 @@ def plan(rounds: int, seed: int, only: list[str]) -> list[Fault]:
     """Return the fault of each round: every kind before any comes again, each time in another order."""
     drawn = random.Random(seed)
     kinds = {
-        kind: [one for one in _FAULTS if _fits(one, kind) and (not only or one.name in only)]
+        kind: [one for one in FAULTS if _fits(one, kind) and (not only or one.name in only)]
         for kind in ("mosquitto", "embedded")
     }
     share = _EMBEDDED_SHARE if all(kinds.values()) else float(bool(kinds["embedded"]))
@@ -95,12 +96,11 @@ def round_to_tenth(seconds: float) -> float:
 
 
 def _tell(line: dict[str, Any], rounds: int) -> None:
-    counted = ("lost", "duplicated", "wedged", "weights_mismatch")
-    good = line["in_time"] and not any(line[name] for name in counted) and not line["findings"]
-    wrong = {name: line[name] for name in (*counted, "in_time", "findings", "detail")}
+    told = ("lost", "duplicated", "wedged", "weights_mismatch", "unproven", "in_time", "findings", "detail")
+    wrong = {name: line[name] for name in told}
     say(
         f"{line['round'] + 1:>3}/{rounds} {line['fault']:<26} back after {line['recovery_s']:>6.1f} s,"
-        f" round {line['round_s']:>5.1f} s  {'ok' if good else f'BAD {wrong}'} {line['proof']}"
+        f" round {line['round_s']:>5.1f} s  {'ok' if is_good(line) else f'BAD {wrong}'} {line['proof']}"
     )
 
 
@@ -166,7 +166,7 @@ def main() -> None:
     arguments.folder.mkdir(parents=True, exist_ok=True)
     faults = plan(arguments.rounds, arguments.seed, arguments.only)
     drawn = "-".join([str(arguments.seed), str(arguments.rounds), *arguments.only])
-    journal = arguments.folder / f"rounds-{drawn}.jsonl"
+    journal = arguments.folder / f"judged-{drawn}.jsonl"
     if arguments.fresh:
         journal.unlink(missing_ok=True)
     if not (arguments.folder / "model" / "config.json").exists():
@@ -177,7 +177,9 @@ def main() -> None:
     done = len(journal.read_text().splitlines()) if journal.exists() else 0
     run(faults, done, journal, arguments.seed, arguments.patience)
     lines = [json.loads(line) for line in journal.read_text().splitlines()]
-    print(json.dumps({**summary(lines), "machine": f"{platform.machine()}, {os.cpu_count()} CPUs"}))
+    found = summary(lines)
+    print(json.dumps({**found, "machine": f"{platform.machine()}, {os.cpu_count()} CPUs"}))
+    sys.exit(0 if passed(found) else 1)
 
 
 if __name__ == "__main__":

@@ -5,14 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
 
+from agent.undelivered import FOLDER
+from benchmarks.faults.process_faults import is_dead, is_stopped
 from benchmarks.faults.proxy import Mode
+from benchmarks.faults.round import until
 from benchmarks.faults.stage import Fault, Proof, Stage
 from benchmarks.faults.system import is_alive, process_state
 
 _AWAY_S = 6.0
 _STOPPED_S = 10.0
+_ENDING_S = 10.0
+_ON_THE_WAY_S = 0.5
+"""until the broker has the loop's last acknowledgements"""
 
 
 def kill_broker(stage: Stage) -> Proof:
@@ -22,7 +27,7 @@ def kill_broker(stage: Stage) -> Proof:
     stage.broker.kill()
     time.sleep(stage.random.uniform(0.0, 3.0))
     stage.broker.start()
-    return {"killed": before, "now": stage.broker.pid}
+    return {"ended": before, "now": stage.broker.pid}
 
 
 def restart_broker(stage: Stage) -> Proof:
@@ -39,15 +44,19 @@ def stop_broker(stage: Stage) -> Proof:
     assert stage.broker is not None
     pid = stage.broker.pid
     os.kill(pid, signal.SIGSTOP)
-    time.sleep(0.2)
-    state = process_state(pid)
     time.sleep(_STOPPED_S)
+    state = process_state(pid)
     os.kill(pid, signal.SIGCONT)
     return {"stopped": pid, "state": state, "seconds": _STOPPED_S}
 
 
-def on_the_way(mode: Mode, counter: str, seconds: float = _AWAY_S) -> Callable[[Stage], Proof]:
-    """Let the connection to the broker be like that for a while."""
+def is_another(proof: Proof) -> bool:
+    """Say whether another broker took its place."""
+    return bool(proof["ended"] != proof["now"])
+
+
+def on_the_way(name: str, mode: Mode, counter: str, seconds: float = _AWAY_S) -> Fault:
+    """Let the connection to the broker be like that for a while; the proxy counts whom it met."""
 
     def inflict(stage: Stage) -> Proof:
         assert stage.proxy is not None
@@ -57,31 +66,43 @@ def on_the_way(mode: Mode, counter: str, seconds: float = _AWAY_S) -> Callable[[
         stage.proxy.switch("pass")
         return {"seconds": seconds, counter: getattr(stage.proxy, counter) - before}
 
-    return inflict
+    return Fault(name, "broker", inflict, lambda proof: proof[counter] > 0, needs="mosquitto")
 
 
 def kill_embedded(stage: Stage) -> Proof:
     """Kill the embedded broker with -9."""
     pid = stage.system.signal("broker", signal.SIGKILL)
-    return {"killed": pid, "alive_after": is_alive(pid)}
+    return {"killed": pid, "alive_after": not until(lambda: not is_alive(pid), _ENDING_S)}
 
 
 def kill_both(stage: Stage) -> Proof:
     """Stop the loop, let messages pile up in the embedded broker, then kill that with -9."""
     loop = stage.system.signal("loop", signal.SIGSTOP)
+    time.sleep(_ON_THE_WAY_S)
+    before = _kept_bytes(stage)
     time.sleep(3.0)
-    broker = stage.system.signal("broker", signal.SIGKILL)
-    stage.system.signal("loop", signal.SIGCONT)
-    return {"killed": broker, "stopped": loop}
+    kept, state = _kept_bytes(stage) - before, process_state(loop)
+    killed = kill_embedded(stage)
+    os.kill(loop, signal.SIGCONT)
+    return {**killed, "stopped": loop, "state": state, "kept_bytes": kept}
+
+
+def piled_up(proof: Proof) -> bool:
+    """Say whether the broker had messages that the loop had not when it was killed."""
+    return is_dead(proof) and is_stopped(proof) and proof["kept_bytes"] > 0
+
+
+def _kept_bytes(stage: Stage) -> int:
+    return sum(path.stat().st_size for path in (stage.system.home / FOLDER).iterdir())
 
 
 FAULTS = (
-    Fault("kill_broker", "broker", kill_broker, needs="mosquitto"),
-    Fault("restart_broker", "broker", restart_broker, needs="mosquitto"),
-    Fault("stop_broker", "broker", stop_broker, needs="mosquitto"),
-    Fault("broker_unreachable", "broker", on_the_way("refuse", "refused"), needs="mosquitto"),
-    Fault("broker_slow", "broker", on_the_way("slow", "delayed", 10.0), needs="mosquitto"),
-    Fault("half_open", "broker", on_the_way("half_open", "swallowed", 20.0), needs="mosquitto"),
-    Fault("kill_embedded_broker", "broker", kill_embedded, ("broker",), needs="embedded"),
-    Fault("kill_embedded_broker_full", "broker", kill_both, ("broker",), needs="embedded"),
+    Fault("kill_broker", "broker", kill_broker, is_another, needs="mosquitto"),
+    Fault("restart_broker", "broker", restart_broker, is_another, needs="mosquitto"),
+    Fault("stop_broker", "broker", stop_broker, is_stopped, needs="mosquitto"),
+    on_the_way("broker_unreachable", "refuse", "refused"),
+    on_the_way("broker_slow", "slow", "delayed", 10.0),
+    on_the_way("half_open", "half_open", "swallowed", 20.0),
+    Fault("kill_embedded_broker", "broker", kill_embedded, is_dead, ("broker",), needs="embedded"),
+    Fault("kill_embedded_broker_full", "broker", kill_both, piled_up, ("broker",), needs="embedded"),
 )

@@ -37,4 +37,9 @@ def not_a_number(stage: Stage) -> Proof:
     return {"example": example[0], "state": state[0], "steps_dropped": dropped}
 
 
-FAULTS = (Fault("not_a_number", "learner", not_a_number),)
+def was_dropped(proof: Proof) -> bool:
+    """Say whether a step met the example, was dropped, and the example put out of the way."""
+    return proof["steps_dropped"] > 0 and proof["state"] == "quarantined"
+
+
+FAULTS = (Fault("not_a_number", "learner", not_a_number, was_dropped),)

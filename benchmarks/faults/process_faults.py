@@ -9,9 +9,22 @@ from collections.abc import Callable
 
 from benchmarks.faults.stage import Fault, Proof, Stage
 from benchmarks.faults.system import is_alive, process_state
+from store.clock import now_ms
 
 _STOPPED_S = 10.0
 _JUMP_S, _JUMPED_S = 7200, 6.0
+_OLD_S = 60
+"""How old the newest row may be: turns come several times a second."""
+
+
+def is_dead(proof: Proof) -> bool:
+    """Say whether nothing of what was killed was left."""
+    return bool(proof["killed"]) and not proof["alive_after"]
+
+
+def is_stopped(proof: Proof) -> bool:
+    """Say whether the process still stood at the end of its time."""
+    return bool(proof["state"] == "T")
 
 
 def kill(child: str) -> Fault:
@@ -21,9 +34,9 @@ def kill(child: str) -> Fault:
         pid = stage.system.signal(child, signal.SIGKILL)
         while is_alive(pid):
             time.sleep(0.01)
-        return {"killed": pid}
+        return {"killed": pid, "alive_after": is_alive(pid)}
 
-    return Fault(f"kill_{child}", child, inflict, (child,))
+    return Fault(f"kill_{child}", child, inflict, is_dead, (child,))
 
 
 def stop(child: str) -> Fault:
@@ -31,13 +44,12 @@ def stop(child: str) -> Fault:
 
     def inflict(stage: Stage) -> Proof:
         pid = stage.system.signal(child, signal.SIGSTOP)
-        time.sleep(0.2)
-        state = process_state(pid)
         time.sleep(_STOPPED_S)
+        state = process_state(pid)
         os.kill(pid, signal.SIGCONT)
         return {"stopped": pid, "state": state, "seconds": _STOPPED_S}
 
-    return Fault(f"stop_{child}", child, inflict)
+    return Fault(f"stop_{child}", child, inflict, is_stopped)
 
 
 def kill_supervisor(stage: Stage) -> Proof:
@@ -51,16 +63,20 @@ def jump(seconds: int) -> Callable[[Stage], Proof]:
     """Set the clock of all its processes, and back."""
 
     def inflict(stage: Stage) -> Proof:
-        count = "SELECT ifnull(max(received), 0) FROM events"
-        before = stage.system.one(count)
         stage.system.move_clock(seconds)
         time.sleep(_JUMPED_S)
         newest = "SELECT received FROM events ORDER BY seq DESC LIMIT 1"
-        during = stage.system.one(newest)
+        during, asked = stage.system.one(newest), now_ms()
         stage.system.move_clock(0)
-        return {"set_by_s": seconds, "last_row_before_ms": before, "row_during_ms": during}
+        return {"set_by_s": seconds, "asked_ms": asked, "row_during_ms": during}
 
     return inflict
+
+
+def is_set(proof: Proof) -> bool:
+    """Say whether a row of that time bears the time that was set."""
+    expected = proof["asked_ms"] + 1000 * proof["set_by_s"]
+    return abs((proof["row_during_ms"] or 0) - expected) <= _OLD_S * 1000
 
 
 FAULTS = (
@@ -71,7 +87,7 @@ FAULTS = (
     stop("loop"),
     stop("learner"),
     stop("vllm"),
-    Fault("kill_supervisor", "system", kill_supervisor, ("loop", "learner", "vllm")),
-    Fault("clock_forward", "loop", jump(_JUMP_S)),
-    Fault("clock_back", "loop", jump(-_JUMP_S)),
+    Fault("kill_supervisor", "system", kill_supervisor, is_dead, ("up", "loop", "learner", "vllm")),
+    Fault("clock_forward", "loop", jump(_JUMP_S), is_set),
+    Fault("clock_back", "loop", jump(-_JUMP_S), is_set),
 )

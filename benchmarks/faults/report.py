@@ -5,24 +5,36 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+_COUNTED = ("lost", "duplicated", "wedged", "weights_mismatch", "unproven")
+
 
 def summary(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return the sums, and the recovery times by victim: n, p50, p99."""
+    """Return the sums, and the recovery times of all and by victim: n, p50, p99."""
     victims = sorted({line["victim"] for line in lines})
     kinds = sorted({line["fault"] for line in lines})
     return {
         "rounds": len(lines),
-        **{name: sum(line[name] for line in lines) for name in ("lost", "duplicated", "wedged")},
-        "weights_mismatch": sum(line["weights_mismatch"] for line in lines),
+        **{name: sum(line[name] for line in lines) for name in _COUNTED},
         "late": sum(not line["in_time"] for line in lines),
         "inconsistent": sum(bool(line["findings"]) for line in lines),
-        "recovery_s": {
+        "recovery_s": times([line["recovery_s"] for line in lines]),
+        "recovery_s_by_victim": {
             victim: times([line["recovery_s"] for line in lines if line["victim"] == victim])
             for victim in victims
         },
         "faults": {kind: sum(line["fault"] == kind for line in lines) for kind in kinds},
         "minutes": round(sum(line["round_s"] for line in lines) / 60, 1),
     }
+
+
+def passed(found: dict[str, Any]) -> bool:
+    """Say whether a summary has nothing to report: late is told, but a time is no error."""
+    return not any(found[name] for name in (*_COUNTED, "inconsistent"))
+
+
+def is_good(line: dict[str, Any]) -> bool:
+    """Say the same of one round, which should be in time, too."""
+    return line["in_time"] and not line["findings"] and not any(line[name] for name in _COUNTED)
 
 
 def times(values: Sequence[float]) -> dict[str, float]:

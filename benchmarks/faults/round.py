@@ -29,20 +29,23 @@ def run(fault: Fault, stage: Stage, patience: float) -> dict[str, Any]:
     before = _pids(stage)
     proof = fault.inflict(stage)
     hurt = time.monotonic()
+    proof |= fault.follow(stage, proof)
     back = until(lambda: _works(stage, fault, before), patience * _GIVE_UP_S)
     recovery = time.monotonic() - hurt
     stage.load.pause()
     quiet = back and until(lambda: _is_quiet(stage), patience * _QUIET_S)
+    after, wrong = _pids(stage), fault.wrong(proof)
     line: dict[str, Any] = {
         "fault": fault.name,
         "victim": fault.victim,
         "proof": proof,
-        "pids": {"before": before, "after": _pids(stage)},
+        "pids": {"before": before, "after": after},
         "recovery_s": round(recovery, 2),
         "in_time": back and recovery <= LIMIT_S[fault.victim],
         "wedged": int(not quiet),
+        "unproven": int(not (fault.shown(proof) and replaced(fault, before, after))),
     }
-    return line | _account(stage)
+    return line | _account(stage, [] if wrong is None else [wrong])
 
 
 def settle(stage: Stage, seconds: float) -> bool:
@@ -57,12 +60,16 @@ def _works(stage: Stage, fault: Fault, before: Mapping[str, int | None]) -> bool
         return False
     serving = stage.system.known("serving")
     stage.load.server = (serving["url"], serving["model_name"])  # a restart took other ports
-    now = _pids(stage)
-    if any(now.get(name) == before.get(name) for name in fault.replaced):
+    if not replaced(fault, before, _pids(stage)):
         return False
     said = stage.load.say(correct=False)
     arrived = "SELECT count(*) FROM events WHERE event_id = ?"
     return until(lambda: stage.system.one(arrived, said.turns[-1]) == 1, 3.0)
+
+
+def replaced(fault: Fault, before: Mapping[str, int | None], after: Mapping[str, int | None]) -> bool:
+    """Say whether all that the fault ends are there again, and are others."""
+    return all(after.get(name) not in (None, before.get(name)) for name in fault.replaced)
 
 
 def _is_quiet(stage: Stage) -> bool:
@@ -90,8 +97,8 @@ def _missing(stage: Stage) -> list[str]:
     return sorted(said - {row[0] for row in stage.system.rows(kept)})
 
 
-def _account(stage: Stage) -> dict[str, Any]:
-    """Count what is lost, doubled, or wrong."""
+def _account(stage: Stage, wrong: list[str]) -> dict[str, Any]:
+    """Count what is lost, doubled, or wrong; `wrong` was found already."""
     missing = _missing(stage)
     found = inspect(stage.system.home, learning=True)
     doubles = [one for one in found if one.kind == "double"]
@@ -105,7 +112,7 @@ def _account(stage: Stage) -> dict[str, Any]:
         "answered": stage.load.answered,
         "steps": stage.system.one("SELECT count(*) FROM steps WHERE state = 'confirmed'"),
         "versions": stage.system.one("SELECT count(*) FROM versions"),
-        "findings": [f"{one.name}: {one.detail}" for one in (*doubles, *others)],
+        "findings": [*wrong, *(f"{one.name}: {one.detail}" for one in (*doubles, *others))],
         "detail": [*missing[:3], *([differs] if differs else [])],
     }
 
@@ -118,8 +125,9 @@ def _weights(stage: Stage) -> str | None:
 
 
 def _pids(stage: Stage) -> dict[str, int | None]:
+    """Return the process ids of the supervisor and of its children that are ready."""
     try:
-        rows = stage.system.rows("SELECT name, pid FROM processes")
+        rows = stage.system.rows("SELECT name, pid FROM processes WHERE state = 'ready'")
     except HeedloopError:
         return {}
     found: dict[str, int | None] = {row["name"]: row["pid"] for row in rows}

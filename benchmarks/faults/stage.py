@@ -27,6 +27,14 @@ class Stage:
     random: random.Random
 
 
+def _nothing_to_do(stage: Stage, proof: Proof) -> Proof:
+    return {}
+
+
+def _nothing_wrong(proof: Proof) -> str | None:
+    return None
+
+
 @dataclass(frozen=True)
 class Fault:
     """`inflict` does it whole, its end included, and returns the proof. `victim`: whose recovery is timed."""
@@ -34,7 +42,13 @@ class Fault:
     name: str
     victim: str
     inflict: Callable[[Stage], Proof]
+    shown: Callable[[Proof], bool]
+    """judges the proof: whether the fault happened at all; a round without it shows nothing"""
     replaced: tuple[str, ...] = ()
     """children that must have another process id afterwards"""
     needs: str = ""
     """mosquitto | embedded: where it can be inflicted at all"""
+    follow: Callable[[Stage, Proof], Proof] = _nothing_to_do
+    """what a user does about it while the recovery is timed; returns more of the proof"""
+    wrong: Callable[[Proof], str | None] = _nothing_wrong
+    """what the system itself should have made of it and did not"""

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sqlite3
 import time
 from pathlib import Path
+from typing import Any
 
 from benchmarks.faults import room
+from benchmarks.faults.round import until
 from benchmarks.faults.stage import Fault, Proof, Stage
 from store.database import FILE_NAME
 from store.home import VERSIONS
-from store.write_ahead_log import examine_log, log_bytes
+from store.write_ahead_log import examine_log
 
 _FULL_S = 6.0
 _LOCKED_S = 18.0
 _FRAME = 4096 + 24
 _PATIENCE_S = 20.0
+_NAMING_S = 120.0
+_AT_RISK = 60
+"""Frames that only the log has: more than are ever cut off."""
+_BEFORE_MS = 60_000
+_FULL_BYTES = 2**16
+"""What others may free between the last byte that was written and the look."""
 
 
 def disk_full(stage: Stage) -> Proof:
@@ -40,12 +49,14 @@ def shared_memory_full(stage: Stage) -> Proof:
 
 def database_locked(stage: Stage) -> Proof:
     """Hold the write lock from another process's place, longer than the busy timeout."""
-    connection = sqlite3.connect(stage.system.home / FILE_NAME, isolation_level=None, timeout=10)
+    database, said = stage.system.home / FILE_NAME, len(stage.load.said)
+    connection = sqlite3.connect(database, isolation_level=None, timeout=10)
     connection.execute("BEGIN IMMEDIATE")
     time.sleep(_LOCKED_S)
+    refused, said = _refuses(database), len(stage.load.said) - said
     connection.execute("ROLLBACK")
     connection.close()
-    return {"held_by": os.getpid(), "seconds": _LOCKED_S}
+    return {"held_by": os.getpid(), "seconds": _LOCKED_S, "refused": refused, "said_meanwhile": said}
 
 
 def torn_log(stage: Stage) -> Proof:
@@ -66,29 +77,51 @@ def torn_log(stage: Stage) -> Proof:
 def cut_log(stage: Stage) -> Proof:
     """Kill everything, and really cut committed frames off the log: the loss must be counted and named."""
     database = stage.system.home / FILE_NAME
-    deadline = time.monotonic() + _PATIENCE_S
-    while log_bytes(database) < 60 * _FRAME and time.monotonic() < deadline:
-        time.sleep(0.1)
+    told = stage.system.one("SELECT ifnull(max(id), 0) FROM log_losses")
+    until(lambda: _at_risk(database) >= _AT_RISK, _PATIENCE_S)
     pids = stage.system.kill()
     before, log = examine_log(database), _log(stage)
     assert before is not None
-    size = log_bytes(database)
     os.truncate(log, 32 + max(0, before.frames - stage.random.randint(5, 40)) * _FRAME)
     after = examine_log(database)
     assert after is not None
+    inode = log.stat().st_ino
     stage.system.start()
-    named = _named(stage)
-    again = stage.load.say_again((named["newest_ts"] or 0) - 60_000)
     return {
         "killed": pids[0],
-        "inode": log.stat().st_ino if log.exists() else None,
-        "bytes_before": size,
+        "inode": inode,
         "frames_before": before.frames,
         "frames_after": after.frames,
         "lost": after.lost,
-        "counted_by_the_system": named["frames"],
-        "corrections_sent_again": again,
+        "losses_told_before": told,
     }
+
+
+def send_again(stage: Stage, proof: Proof) -> Proof:
+    """Do what a user does who is told of a loss: send again what came by bus since then.
+
+    Who is told of none sends nothing: then what was cut off stays lost, and is counted.
+    """
+    loss: list[Any] = []
+
+    def is_named() -> bool:
+        stage.system.keep()
+        sql = "SELECT frames, newest_ts FROM log_losses WHERE id > ?"
+        loss[:] = stage.system.rows(sql, proof["losses_told_before"])
+        return bool(loss)
+
+    named = until(is_named, _NAMING_S if proof["lost"] else 0.0)
+    since = min(row["newest_ts"] or 0 for row in loss) - _BEFORE_MS if named else None
+    return {
+        "named": sum(row["frames"] for row in loss),
+        "corrections_sent_again": 0 if since is None else stage.load.say_again(since),
+    }
+
+
+def misnamed(proof: Proof) -> str | None:
+    """Return how the loss that the system named differs from the one that it suffered."""
+    cut, named = proof["lost"], proof["named"]
+    return None if cut == named else f"cut log: {cut} committed frames were cut off, {named} were named"
 
 
 def corrupt_version(stage: Stage) -> Proof:
@@ -101,35 +134,44 @@ def corrupt_version(stage: Stage) -> Proof:
     place = len(content) // 2
     content[place : place + 64] = bytes(byte ^ 0xFF for byte in content[place : place + 64])
     path.write_bytes(content)
-    pid = stage.system.child("vllm")
-    assert pid is not None
-    os.kill(pid, 9)
-    return {"file": name, "at": place, "killed": pid}
+    pid = stage.system.signal("vllm", signal.SIGKILL)
+    held = json.loads(pointer.read_text())["file"] == name and path.read_bytes() == content
+    return {"file": name, "at": place, "killed": pid, "in_force_when_killed": held}
 
 
-def _named(stage: Stage) -> dict[str, int | None]:
-    """Wait until the system has counted the loss; without a loss there is nothing to name."""
-    deadline = time.monotonic() + _PATIENCE_S
-    while time.monotonic() < deadline:
-        try:
-            rows = stage.system.rows("SELECT frames, newest_ts FROM log_losses ORDER BY id DESC LIMIT 1")
-            if rows:
-                return dict(rows[0])
-        except Exception:  # the store is not there yet, or refuses to be read before the loss is recorded
-            time.sleep(0.2)
-        time.sleep(0.2)
-    return {"frames": None, "newest_ts": None}
+def _refuses(database: Path) -> bool:
+    """Say whether a writer is turned away."""
+    other = sqlite3.connect(database, isolation_level=None, timeout=0)
+    try:
+        other.execute("BEGIN IMMEDIATE")
+        return False
+    except sqlite3.OperationalError:
+        return True
+    finally:
+        other.close()
+
+
+def _at_risk(database: Path) -> int:
+    """Return how many committed frames are in the log alone."""
+    report = examine_log(database)
+    return 0 if report is None or report.counted is None else report.counted - report.backfilled
+
+
+def is_full(proof: Proof) -> bool:
+    """Say whether nothing more went in."""
+    return proof["filled_bytes"] > 0 and proof["free_bytes"] < _FULL_BYTES
 
 
 def _log(stage: Stage) -> Path:
     return stage.system.home / f"{FILE_NAME}-wal"
 
 
+_ALL = ("up", "loop", "learner", "vllm")
 FAULTS = (
-    Fault("disk_full", "loop", disk_full),
-    Fault("shared_memory_full", "vllm", shared_memory_full),
-    Fault("database_locked", "loop", database_locked),
-    Fault("torn_log", "system", torn_log, ("loop", "learner", "vllm")),
-    Fault("cut_log", "system", cut_log, ("loop", "learner", "vllm")),
-    Fault("corrupt_version", "vllm", corrupt_version, ("vllm",)),
+    Fault("disk_full", "loop", disk_full, is_full),
+    Fault("shared_memory_full", "vllm", shared_memory_full, is_full),
+    Fault("database_locked", "loop", database_locked, lambda p: p["refused"] and p["said_meanwhile"] > 0),
+    Fault("torn_log", "system", torn_log, lambda p: p["torn_bytes"] > 0 and not p["lost"], _ALL),
+    Fault("cut_log", "system", cut_log, lambda p: p["lost"] > 0, _ALL, follow=send_again, wrong=misnamed),
+    Fault("corrupt_version", "vllm", corrupt_version, lambda p: p["in_force_when_killed"], ("vllm",)),
 )

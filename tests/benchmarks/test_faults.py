@@ -10,29 +10,65 @@ from contextlib import contextmanager
 
 import pytest
 
-from benchmarks.faults.__main__ import plan
+from benchmarks.faults import round
+from benchmarks.faults.__main__ import FAULTS, plan
 from benchmarks.faults.broker import free_port
 from benchmarks.faults.proxy import Proxy
-from benchmarks.faults.report import summary, times
+from benchmarks.faults.report import is_good, passed, summary, times
+from benchmarks.faults.stage import Proof
 from benchmarks.soak import growth
 
-KINDS = {
-    "kill_loop",
-    "kill_learner",
-    "kill_vllm",
-    "kill_broker",
-    "stop_loop",
-    "broker_unreachable",
-    "half_open",
+STOOD = ({"stopped": 6, "state": "T"}, {"stopped": 6, "state": "S"})
+DEAD = ({"killed": 16, "alive_after": False}, {"killed": 16, "alive_after": True})
+ANOTHER = ({"ended": 6, "now": 9}, {"ended": 6, "now": 6})
+FULL = ({"filled_bytes": 390283264, "free_bytes": 0}, {"filled_bytes": 4096, "free_bytes": 2**26})
+FILLED = {"state": "T", "kept_bytes": 9000}
+AHEAD = {"set_by_s": 7200, "asked_ms": 1795980780000}
+BEHIND = {"set_by_s": -7200, "asked_ms": 1795980780000}
+PROOFS: dict[str, tuple[Proof, Proof]] = {
+    **dict.fromkeys(("kill_loop", "kill_learner", "kill_vllm", "kill_ui", "kill_embedded_broker"), DEAD),
+    **dict.fromkeys(("stop_loop", "stop_learner", "stop_vllm", "stop_broker"), STOOD),
+    **dict.fromkeys(("kill_broker", "restart_broker"), ANOTHER),
+    **dict.fromkeys(("disk_full", "shared_memory_full"), FULL),
+    "kill_supervisor": ({"killed": 8, "alive_after": []}, {"killed": 8, "alive_after": [12]}),
+    "kill_embedded_broker_full": (
+        {**DEAD[0], **FILLED},
+        {**DEAD[0], **FILLED, "kept_bytes": 0},
+    ),
+    "clock_forward": (
+        {**AHEAD, "row_during_ms": 1795987979000},
+        {**AHEAD, "row_during_ms": 1795980779000},
+    ),
+    "clock_back": ({**BEHIND, "row_during_ms": 1795973579000}, {**BEHIND, "row_during_ms": None}),
+    "broker_unreachable": ({"refused": 6}, {"refused": 0}),
+    "broker_slow": ({"delayed": 97}, {"delayed": 0}),
+    "half_open": ({"swallowed": 9382}, {"swallowed": 0}),
+    "database_locked": ({"refused": True, "said_meanwhile": 40}, {"refused": False, "said_meanwhile": 40}),
+    "torn_log": ({"torn_bytes": 1516, "lost": 0}, {"torn_bytes": 0, "lost": 0}),
+    "cut_log": ({"lost": 28}, {"lost": 0}),
+    "corrupt_version": ({"in_force_when_killed": True}, {"in_force_when_killed": False}),
+    "not_a_number": (
+        {"steps_dropped": 3, "state": "quarantined"},
+        {"steps_dropped": 0, "state": "ready"},
+    ),
 }
-KINDS |= {"broker_slow", "restart_broker", "disk_full", "shared_memory_full", "database_locked", "torn_log"}
-KINDS |= {"cut_log", "clock_forward", "clock_back", "not_a_number", "corrupt_version", "kill_embedded_broker"}
+"""of each fault: what it leaves when it happened, and when it did nothing"""
+COUNTED = {"lost": 0, "duplicated": 0, "wedged": 0, "weights_mismatch": 0, "unproven": 0}
+LINE = {
+    "fault": "kill_loop",
+    "victim": "loop",
+    "in_time": True,
+    "findings": [],
+    "round_s": 30.0,
+    "recovery_s": 1.0,
+    **COUNTED,
+}
 
 
 def test_sixty_rounds_hold_every_kind_and_are_drawn_by_the_seed() -> None:
     drawn = [fault.name for fault in plan(60, 3, [])]
     assert len(drawn) == 60
-    assert set(drawn) >= KINDS
+    assert set(drawn) == {fault.name for fault in FAULTS}
     assert drawn == [fault.name for fault in plan(60, 3, [])]
     assert drawn != [fault.name for fault in plan(60, 4, [])]
 
@@ -43,16 +79,50 @@ def test_the_embedded_broker_comes_last_for_it_costs_a_start() -> None:
     assert [fault.name for fault in plan(2, 0, ["kill_embedded_broker"])] == ["kill_embedded_broker"] * 2
 
 
+def test_the_proof_of_each_fault_tells_one_that_happened_from_one_that_did_nothing() -> None:
+    judged = {fault.name: tuple(map(fault.shown, PROOFS[fault.name])) for fault in FAULTS}
+    assert judged == dict.fromkeys(PROOFS, (True, False))
+
+
+def test_what_a_fault_ends_must_be_there_again_and_be_another() -> None:
+    (kill,) = (fault for fault in FAULTS if fault.name == "kill_ui")
+    assert round.replaced(kill, {"ui": 5, "loop": 6}, {"ui": 7, "loop": 6})
+    assert not round.replaced(kill, {"ui": 5}, {"ui": 5}), "nothing was killed"
+    assert not round.replaced(kill, {"ui": 5}, {"loop": 6}), "it did not come back"
+
+
+def test_a_cut_log_must_be_named_frame_for_frame() -> None:
+    (cut,) = (fault for fault in FAULTS if fault.name == "cut_log")
+    assert cut.wrong({"lost": 28, "named": 28}) is None
+    for named in (0, 27):
+        assert f"28 committed frames were cut off, {named} were named" in str(
+            cut.wrong({"lost": 28, "named": named})
+        )
+
+
 def test_sums_and_nearest_rank() -> None:
-    line = {"fault": "kill_loop", "victim": "loop", "in_time": True, "findings": [], "round_s": 30.0}
-    counted = {"lost": 0, "duplicated": 0, "wedged": 0, "weights_mismatch": 0}
-    bad = {**counted, "lost": 2, "wedged": 1}
-    found = summary(
-        [{**line, **counted, "recovery_s": 1.0}, {**line, **bad, "in_time": False, "recovery_s": 3.0}]
-    )
+    other = {**LINE, "victim": "vllm", "lost": 2, "wedged": 1, "in_time": False, "recovery_s": 3.0}
+    found = summary([LINE, other])
     assert (found["rounds"], found["lost"], found["wedged"], found["late"]) == (2, 2, 1, 1)
-    assert found["recovery_s"] == {"loop": {"n": 2, "p50": 1.0, "p99": 3.0}}
+    assert found["recovery_s"] == {"n": 2, "p50": 1.0, "p99": 3.0}
+    assert found["recovery_s_by_victim"]["loop"] == {"n": 1, "p50": 1.0, "p99": 1.0}
     assert times([float(n) for n in range(1, 201)])["p99"] == 198.0
+
+
+@pytest.mark.parametrize("name", COUNTED)
+def test_one_bad_round_fails_the_run(name: str) -> None:
+    assert passed(summary([LINE, LINE]))
+    assert is_good(LINE)
+    bad = {**LINE, name: 1}
+    assert not passed(summary([LINE, bad]))
+    assert not is_good(bad)
+
+
+def test_a_finding_fails_the_run_and_a_late_round_is_only_told() -> None:
+    assert not passed(summary([{**LINE, "findings": ["cut log: 28 committed frames ..."]}]))
+    late = summary([{**LINE, "in_time": False}])
+    assert passed(late)
+    assert late["late"] == 1
 
 
 def test_growth_is_measured_behind_the_warm_up() -> None:
