@@ -20,8 +20,12 @@ class _Rule(NamedTuple):
 
 
 _RERUN = "run.py labels rerun"
+_AGAIN = "give it again with `run.py correct`"
 _AT_START = "start `run.py up`: the learner settles it before it trains"
 _BY_HAND = "restore a copy of heedloop.db, or report it: no program of heedloop writes such rows"
+
+_BARE = "trim(ifnull({}, ''), ' ' || char(9, 10, 11, 12, 13))"
+"""A text without the space around it."""
 
 INGEST = (
     _Rule(
@@ -52,7 +56,7 @@ INGEST = (
         "gap",
         "SELECT c.event_id FROM corrections c JOIN events e ON e.event_id = c.turn_event_id"
         " WHERE c.state = 'waiting'",
-        "give it again with `run.py correct`",
+        _AGAIN,
     ),
     _Rule(
         "applied correction without decision",
@@ -60,6 +64,27 @@ INGEST = (
         "SELECT c.event_id FROM corrections c WHERE c.state = 'applied'"
         " AND NOT EXISTS (SELECT 1 FROM decisions d WHERE d.turn_event_id = c.turn_event_id)",
         _RERUN,
+    ),
+    _Rule(  # the last word on a turn counts; tool calls and answers that stay as they are teach nothing
+        "applied correction without its example",
+        "gap",
+        "SELECT c.event_id FROM corrections c JOIN events e ON e.event_id = c.turn_event_id"
+        " WHERE c.rowid = (SELECT max(k.rowid) FROM corrections k"
+        " WHERE k.turn_event_id = c.turn_event_id AND k.state = 'applied') AND c.verdict = 'ignored'"
+        f" AND {_BARE.format('c.corrected')} NOT IN ('', {_BARE.format('e.content')})"
+        f" AND e.tool_calls = '[]' AND {_BARE.format('e.content')} != ''"
+        " AND NOT EXISTS (SELECT 1 FROM examples x WHERE x.decision_id = c.turn_event_id || '#0'"
+        " AND x.kind = 'correction')",
+        _AGAIN,
+    ),
+    _Rule(
+        "held, but nobody is asked",
+        "gap",
+        "SELECT event_id FROM corrections c WHERE state = 'held' AND NOT EXISTS"
+        " (SELECT 1 FROM reviews r WHERE r.subject = 'correction' AND r.id = c.event_id)"
+        " UNION ALL SELECT id FROM examples e WHERE state = 'held' AND parent IS NULL AND NOT EXISTS"
+        " (SELECT 1 FROM reviews r WHERE r.subject = 'example' AND r.id = e.id)",
+        _AGAIN,
     ),
     _Rule(
         "two labels in force for one direction",
@@ -84,6 +109,13 @@ LEARNING = (
         " JOIN steps s ON s.id = r.step_id AND s.state = 'confirmed' WHERE e.kind = 'correction'"
         " GROUP BY e.id HAVING count(DISTINCT s.id) > e.quota",
         "run.py rollback --to the version before it (run.py show ID names its steps)",
+    ),
+    _Rule(
+        "in quarantine, but no reason is on record",
+        "gap",
+        "SELECT id FROM examples e WHERE state = 'quarantined' AND parent IS NULL AND NOT EXISTS"
+        " (SELECT 1 FROM quarantine q WHERE q.example_id = e.id AND q.verdict IS NULL)",
+        _BY_HAND,
     ),
     _Rule(
         "step without rows",

@@ -14,7 +14,7 @@ import pytest
 from rows import add_decision, correction, general
 
 from policies.errors import ConfigError
-from store import examples, steps, versions
+from store import examples, reviews, steps, versions
 from store.damage import Damage
 from store.database import FILE_NAME, Store, open_read_only, open_store
 from store.home import VERSIONS
@@ -79,6 +79,10 @@ CORRECTION = (
     "INSERT INTO corrections (event_id, agent, conversation_id, turn_event_id, verdict, state, received,"
     " source) VALUES ('k1', 'a', 'c1', '{turn}', 'ignored', '{state}', 1, 'mqtt')"
 )
+CORRECTED = (
+    "INSERT INTO corrections (event_id, agent, conversation_id, turn_event_id, verdict, corrected, state,"
+    " received, source) VALUES ('{name}', 'a', 'c1', 't1', '{verdict}', '{text}', 'applied', 1, 'mqtt')"
+)
 LABEL = (
     "INSERT INTO labels (decision_id, direction_id, verdict, confidence, labeller, evidence, created)"
     " VALUES ('t1#0', 't1/0', '{verdict}', 1, '{labeller}', '', 1)"
@@ -96,6 +100,15 @@ PLANTED: dict[str, tuple[str, ...]] = {
     "decision without answer": ("INSERT INTO decisions VALUES ('gone#0', 'c1', 'gone', 0, 1)",),
     "correction that waits for a turn that is there": (CORRECTION.format(turn="t1", state="waiting"),),
     "applied correction without decision": (CORRECTION.format(turn="gone", state="applied"),),
+    "applied correction without its example": (
+        "DELETE FROM examples WHERE id = 'e1'",
+        CORRECTED.format(name="k1", verdict="ignored", text="hello."),
+    ),
+    "held, but nobody is asked": ("UPDATE examples SET state = 'held' WHERE id = 'e1'",),
+    "in quarantine, but no reason is on record": (
+        "UPDATE examples SET state = 'quarantined' WHERE id = 'e1'",
+        "INSERT INTO quarantine (example_id, reason, created, verdict) VALUES ('e1', 'r', 1, 'released')",
+    ),
     "two labels in force for one direction": (
         LABEL.format(verdict="ignored", labeller="one"),
         LABEL.format(verdict="followed", labeller="two"),
@@ -132,6 +145,55 @@ def test_planted_damage_is_found_by_its_name_with_a_way_out(sound: Store, name: 
     assert name in found(sound)
     assert found(sound)[name].advice
     assert found(sound)[name].number == 1
+
+
+def test_a_correction_that_is_held_must_be_asked_about(sound: Store) -> None:
+    plant(sound, CORRECTION.format(turn="t1", state="held"))
+    assert found(sound)["held, but nobody is asked"].ids == ("k1",)
+    with sound.write() as connection:
+        reviews.ask(connection, "correction", "k1", "its sender is not trusted")
+        reviews.decide(connection, "correction", "k1", "refused")
+    assert found(sound) == {}
+
+
+@pytest.mark.parametrize(
+    "harmless",
+    [
+        (CORRECTED.format(name="k1", verdict="ignored", text=" Hello.\n"),),
+        (CORRECTED.format(name="k1", verdict="ignored", text=" "),),
+        (CORRECTED.format(name="k1", verdict="followed", text="hello."),),
+        (
+            CORRECTED.format(name="k1", verdict="ignored", text="hello."),
+            CORRECTED.format(name="k2", verdict="followed", text=""),
+        ),
+        (
+            CORRECTED.format(name="k1", verdict="ignored", text="hello."),
+            """UPDATE events SET tool_calls = '[{"name": "search"}]' WHERE event_id = 't1'""",
+        ),
+        (
+            CORRECTED.format(name="k1", verdict="ignored", text="hello."),
+            "UPDATE events SET content = '' WHERE event_id = 't1'",
+        ),
+    ],
+    ids=["same answer", "no answer", "praise", "taken back", "tool call", "no text"],
+)
+def test_a_correction_that_teaches_nothing_needs_no_example(store: Store, harmless: tuple[str, ...]) -> None:
+    add_decision(store)
+    plant(store, *harmless)
+    assert "applied correction without its example" not in found(store)
+
+
+def test_what_the_guard_takes_out_and_what_is_held_is_sound_with_all_that_rehearses_it(sound: Store) -> None:
+    with sound.write() as connection:
+        rehearsal = correction("r1", None).model_copy(update={"origin": "rehearsal:repair", "parent": "e1"})
+        examples.insert(connection, rehearsal, 1)
+        examples.hold(connection, ["e1"], "an outlier")
+    assert found(sound) == {}
+    with sound.write() as connection:
+        examples.quarantine(connection, ["r1"], "breach")
+    assert found(sound) == {}
+    states = sound.rows("SELECT state FROM examples WHERE kind = 'correction'")
+    assert [row["state"] for row in states] == ["quarantined", "quarantined"]
 
 
 def test_only_the_newest_step_of_a_running_learner_may_be_open(sound: Store) -> None:
