@@ -94,22 +94,30 @@ class SlowLabellers:
 
 
 async def give_second_opinions(config: Config, writer: Writer, ingest: Ingest) -> None:
-    """Ask about the waiting decisions, for ever. A judge that does not answer is asked again later."""
-    if config.judge.url is None and not SlowLabellers(config).names:
-        return
-    async with SlowLabellers(config) as slow:
-        measured = slow.judge is None
-        while True:
-            try:
-                if slow.judge is not None and not measured:
-                    await measure_judge(slow.judge, config, writer, ingest)
-                    measured = True
-                while (question := await writer.run(opinions.oldest, slow.names)) is not None:
-                    await _give(question, slow, writer, ingest)
-            except Unreachable as error:
-                log.warning("no judge", why=str(error), again_in_s=_RETRY_S)
-                await asyncio.sleep(_RETRY_S)
-            await asyncio.sleep(_PAUSE_S)
+    """Ask about the waiting decisions, for ever; no labeller waits for another.
+
+    A judge that does not answer is asked again later.
+    """
+    async with SlowLabellers(config) as slow, asyncio.TaskGroup() as group:
+        for labeller in slow.names:
+            group.create_task(_ask_one(labeller, slow, config, writer, ingest), name=f"opinions: {labeller}")
+
+
+async def _ask_one(
+    labeller: str, slow: SlowLabellers, config: Config, writer: Writer, ingest: Ingest
+) -> None:
+    measured = labeller != judging.NAME
+    while True:
+        try:
+            if slow.judge is not None and not measured:
+                await measure_judge(slow.judge, config, writer, ingest)
+                measured = True
+            while (question := await writer.run(opinions.oldest, (labeller,))) is not None:
+                await _give(question, slow, writer, ingest)
+        except Unreachable as error:
+            log.warning("no judge", why=str(error), again_in_s=_RETRY_S)
+            await asyncio.sleep(_RETRY_S)
+        await asyncio.sleep(_PAUSE_S)
 
 
 async def measure_judge(judge: judging.Judge, config: Config, writer: Writer, ingest: Ingest) -> None:

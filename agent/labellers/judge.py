@@ -33,6 +33,7 @@ PASS = 0.8
 _CONTEXT, _ANSWER = 4_000, 8_000  # characters
 _DIRECTIONS = 4  # asked about at most; one request each and vote
 _TEMPERATURE = 0.7  # votes of a greedy model are one vote
+_OF_THE_ENDPOINT = frozenset({401, 403, 404, 408, 429})
 _INSTRUCTION = (
     "You check whether an assistant's reply obeys one direction. Judge that direction alone, not the quality"
     " of the reply. `followed`: the reply obeys it. `ignored`: the reply breaks it. `unknown`: it cannot be"
@@ -60,6 +61,10 @@ class Known:
     verdict: Verdict
 
 
+class RequestRefused(Unreachable):
+    """The endpoint is there, but does not take what it was sent: to send that again is no use."""
+
+
 class Judge:
     """Asks the model `votes` times a direction and counts. Raises Unreachable where nobody answers."""
 
@@ -68,13 +73,20 @@ class Judge:
         self._client = client
 
     async def vote(self, case: Case) -> list[Label]:
-        """Vote on the directions in force at an answer in text; a tool call is no answer."""
+        """Vote on the directions in force at an answer in text; a tool call is no answer.
+
+        On what the endpoint does not take (it may be too long for the model) there is no vote.
+        """
         if case.answer is None:
             return []
         context = "\n\n".join(f"{t.role}: {t.content}" for t in case.decision.context)[-_CONTEXT:]
         labels = []
         for direction in case.decision.directions[-_DIRECTIONS:]:
-            verdict, share, evidence = await self.majority(context, direction.text, case.answer)
+            try:
+                verdict, share, evidence = await self.majority(context, direction.text, case.answer)
+            except RequestRefused as error:
+                log.warning("the judge takes no question on this", decision=case.decision.id, why=str(error))
+                continue
             labels.append(
                 Label(
                     decision_id=case.decision.id,
@@ -121,11 +133,18 @@ class Judge:
             response = await self._client.post(f"{self._config.url}/v1/chat/completions", json=body)
             response.raise_for_status()
         except httpx.HTTPError as error:
-            raise Unreachable(f"judge at {self._config.url}: {error or type(error).__name__}") from error
+            refused = isinstance(error, httpx.HTTPStatusError) and _is_refusal(error.response.status_code)
+            kind = RequestRefused if refused else Unreachable
+            raise kind(f"judge at {self._config.url}: {error or type(error).__name__}") from error
         try:
             return Answer.model_validate_json(response.json()["choices"][0]["message"]["content"])
         except (ValidationError, ValueError, LookupError, TypeError):
             return None
+
+
+def _is_refusal(status: int) -> bool:
+    """Say whether a status is about this one request, and not about the endpoint, the key or the hour."""
+    return 400 <= status < 500 and status not in _OF_THE_ENDPOINT
 
 
 def client_for(config: JudgeConfig) -> httpx.AsyncClient:

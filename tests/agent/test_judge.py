@@ -14,12 +14,21 @@ from typing import Any
 
 import pytest
 
-from agent.labellers.judge import Answer, Judge, calibrate, client_for, identity, known_verdicts
+from agent.labellers.judge import (
+    Answer,
+    Judge,
+    RequestRefused,
+    calibrate,
+    client_for,
+    identity,
+    known_verdicts,
+)
 from policies.config import JudgeConfig
 from policies.errors import Unreachable
 from policies.labelling import Calibration
 
-Reply = Callable[[dict[str, Any]], str]
+Reply = Callable[[dict[str, Any]], str | int]
+"""Makes of a request what the model says, or the status of an error."""
 
 
 @contextmanager
@@ -31,9 +40,10 @@ def judge_server(reply: Reply) -> Iterator[tuple[str, list[dict[str, Any]]]]:
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             requests.append(body | {"authorization": self.headers["Authorization"], "path": self.path})
-            answer = {"choices": [{"message": {"content": reply(body)}}]}
+            made = reply(body)
+            answer = {"choices": [{"message": {"content": made}}]}
             content = json.dumps(answer).encode()
-            self.send_response(200)
+            self.send_response(made if isinstance(made, int) else 200)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
@@ -136,6 +146,15 @@ def test_judge_that_is_not_there_is_unreachable() -> None:
         pass  # the port is free again
     with pytest.raises(Unreachable, match=url):
         asyncio.run(ask(JudgeConfig(url=url)))
+
+
+@pytest.mark.parametrize(
+    ("status", "refused"), [(400, True), (413, True), (422, True), (401, False), (404, False), (429, False)]
+)
+def test_a_status_about_the_request_alone_is_a_refusal_of_it(status: int, refused: bool) -> None:
+    with pytest.raises(Unreachable, match=str(status)) as error:
+        majority(lambda _: status, 1)
+    assert isinstance(error.value, RequestRefused) == refused
 
 
 def test_known_verdicts_are_even() -> None:

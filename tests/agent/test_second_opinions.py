@@ -74,6 +74,33 @@ def test_a_question_outlives_the_process_that_asked_it(home: Path, store: Store)
         assert opinions.oldest(store, ("judge",)) is None
 
 
+@pytest.mark.skipif(not is_installed(), reason="the extra `semantics` is not installed")
+def test_a_judge_that_is_not_there_holds_up_nobody_else(home: Path, store: Store) -> None:
+    with judge_server(lambda _: "") as (url, _):
+        pass  # the port is free again
+    asked(
+        home,
+        Config(judge=JudgeConfig(url=url)),
+        lambda s: "meaning" in {v.labeller for v in labels.votes_on(s.connection, "t1#0")},
+    )
+    assert opinions.oldest(store, ("judge",)) == opinions.Waiting("judge", "t1#0")
+
+
+def test_what_the_judge_does_not_take_has_no_vote_and_is_not_asked_for_ever(home: Path, store: Store) -> None:
+    def reply(body: dict[str, object]) -> str | int:
+        try:
+            return truth(body)
+        except StopIteration:
+            return 400
+
+    with judge_server(reply) as (url, _):
+        config = Config(judge=JudgeConfig(url=url, votes=1), labels=LabelConfig(meaning="off"))
+        Ingest(store, config, None).turns("a", TALK, "mqtt")
+        asked(home, config, lambda s: opinions.oldest(s, ("judge",)) is None)
+    assert calibrations.in_force(store.connection)["judge"].weight == 1.0
+    assert "judge" not in {vote.labeller for vote in labels.votes_on(store.connection, "t1#0")}
+
+
 def test_a_judge_is_measured_once_and_then_asked(home: Path, store: Store) -> None:
     def reply(body: dict[str, object]) -> str:
         try:
