@@ -28,6 +28,8 @@ from policies.topics import INBOUND, PREFIX, Channel
 
 __all__ = ["broker_url", "main", "serve"]
 
+log = logging.getLogger("heedloop.broker")
+
 SYNC_S = 1.0
 """Within so many seconds what was acknowledged is on the disk itself."""
 
@@ -78,16 +80,27 @@ class _KeepingHandler(BrokerProtocolHandler):  # type: ignore[misc]
     def __init__(self, plugins: Any, broker: _KeepingBroker) -> None:
         super().__init__(plugins)
         self._broker = broker
+        self._refuses = False
 
     async def _handle_qos1_message_flow(self, app_message: Any) -> None:
         if app_message.direction != OUTGOING or self.session is None:
-            await self._broker.keep(self.session, app_message)
-            await super()._handle_qos1_message_flow(app_message)
+            if await self._takes(app_message):
+                await super()._handle_qos1_message_flow(app_message)
             return
         again = app_message.publish_packet is not None
         self.session.inflight_out[app_message.packet_id] = app_message
         app_message.publish_packet = app_message.build_publish_packet(dup=again)
         await self._send_packet(app_message.publish_packet)
+
+    async def _takes(self, message: Any) -> bool:
+        """Keep a message; one for which there is no room ends the connection.
+
+        MQTT 3.1.1 has no way to say no: its sender keeps it, and all after it, for the next connection.
+        """
+        if not self._refuses and not await self._broker.keep(self.session, message):
+            self._refuses = True
+            await self.writer.close()
+        return not self._refuses
 
     async def handle_puback(self, puback: Any) -> None:
         if self.session is not None:
@@ -101,6 +114,7 @@ class _KeepingBroker(Broker):  # type: ignore[misc]
         super().__init__(config)
         self.undelivered = undelivered
         self._listened: set[tuple[str, str]] = set()
+        self._full = False
 
     async def _topic_filtering(self, session: Any, topic: str, action: Action) -> bool:
         """Let agents publish turns and corrections and read status and events; the owner anything.
@@ -114,11 +128,19 @@ class _KeepingBroker(Broker):  # type: ignore[misc]
         allowed = _SAID_BY_AGENTS if action == Action.PUBLISH else _READ_BY_AGENTS
         return prefix == PREFIX and agent != "#" and channel in allowed
 
-    async def keep(self, session: Any, message: Any) -> None:
-        """Keep a message to the loop before it is acknowledged. Raises OSError where the disk is full."""
+    async def keep(self, session: Any, message: Any) -> bool:
+        """Keep a message to the loop before it is acknowledged. Returns False where there is no room."""
         may = await self._topic_filtering(session, topic=message.topic, action=Action.PUBLISH)
         if may and any(self._matches(message.topic, f"{PREFIX}/+/{channel}") for channel in INBOUND):
-            self.undelivered.add(message.topic, bytes(message.data))
+            try:
+                self.undelivered.add(message.topic, bytes(message.data))
+            except OSError as error:
+                if not self._full:
+                    log.warning("no message is taken until the loop has acknowledged others: %s", error)
+                self._full = True
+                return False
+            self._full = False
+        return True
 
     async def _publish_again(self, filter_: str, session: Any) -> None:
         """Publish what waits when a session that lasts listens for the first time in this broker's life."""

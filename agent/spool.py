@@ -7,6 +7,7 @@ in the kernel's hands), and a power cut from `sync` on. A record may be delivere
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -35,12 +36,14 @@ class Spool:
     """A bounded queue on disk. `append` is for any thread, `take` and `done` for the one that delivers.
 
     Beyond `max_bytes` the oldest file of records goes first; what was dropped is a line in `dropped.jsonl`.
+    With `keeps_all` nothing goes: a record for which there is no room is refused.
     """
 
-    def __init__(self, folder: Path, max_bytes: int) -> None:
+    def __init__(self, folder: Path, max_bytes: int, *, keeps_all: bool = False) -> None:
         self.dropped = 0
         self._folder = folder
         self._max_bytes = max_bytes
+        self._keeps_all = keeps_all
         self._lock = threading.Lock()
         self._unsynced: set[_Segment] = set()
         try:
@@ -59,8 +62,10 @@ class Spool:
             return sum(segment.count - segment.delivered for segment in self._segments)
 
     def append(self, content: bytes) -> None:
-        """Add a record of one line. Raises OSError where the disk takes no more."""
+        """Add a record of one line. Raises OSError where the disk, or a spool that keeps all, is full."""
         with self._lock:
+            if self._keeps_all and self._bytes() + len(content) > self._max_bytes:
+                raise OSError(errno.ENOSPC, f"at most {self._max_bytes} bytes may wait", str(self._folder))
             last = self._segments[-1]
             if last.size + len(content) > SEGMENT_BYTES and last.count:
                 last = _Segment(self._folder / f"{new_id()}{SUFFIX}")
@@ -110,8 +115,11 @@ class Spool:
                     os.close(segment.descriptor)
             self._segments.clear()
 
+    def _bytes(self) -> int:
+        return sum(segment.size for segment in self._segments)
+
     def _keep_bound(self) -> None:
-        while len(self._segments) > 1 and sum(one.size for one in self._segments) > self._max_bytes:
+        while not self._keeps_all and len(self._segments) > 1 and self._bytes() > self._max_bytes:
             oldest = self._segments.popleft()
             lost = oldest.count - oldest.delivered
             self.dropped += lost

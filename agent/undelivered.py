@@ -2,7 +2,8 @@
 
 amqtt keeps sessions and their queues in memory alone. A record is here before its sender hears that it was
 taken, and goes when the loop's own acknowledgement comes, which is after its commit. After a restart all that
-is left is published again when the loop subscribes; event ids make that once in the store.
+is left is published again when the loop subscribes; event ids make that once in the store. Nothing of it is
+dropped: where it fills MAX_BYTES no more is taken, and waits with its sender.
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ class Undelivered:
     """The messages to the loop that it has not acknowledged. Not for several threads."""
 
     def __init__(self, home: Path, max_bytes: int = MAX_BYTES) -> None:
-        self._spool = Spool(home / FOLDER, max_bytes)
+        self._spool = Spool(home / FOLDER, max_bytes, keeps_all=True)
         self._waiting: dict[bytes, deque[tuple[Message, Record]]] = defaultdict(deque)
         self._take()
 
     def add(self, topic: str, payload: bytes) -> None:
-        """Keep a message. Raises OSError where the disk takes no more: then it must not be acknowledged."""
+        """Keep a message. Raises OSError where there is no room: then it must not be acknowledged."""
         self._spool.append(f"{topic}\t{payload.hex()}".encode())
         self._take()
 
