@@ -33,6 +33,7 @@ def reached(summary: dict[str, Any]) -> dict[str, bool]:
         "requests_failed": summary["requests_failed"] == 0,
         "replay_share": summary["replay_share"] == 0.25,
         "poison": summary["poisoned_detected"] and summary["restored_bit_for_bit"],
+        "poisoned_seconds": summary["poisoned_seconds"] <= 60,
     }
 
 

@@ -12,7 +12,7 @@ from benchmarks.demo import reached, run_once
 FIELDS = """direction corrections follow_rate_before follow_rate_after held_out_prompts leak_before leak_after
 facts_before facts_after nll_before nll_after train_seconds total_seconds requests_sent requests_failed
 replay_share poisoned_detected restored_bit_for_bit seed"""
-MEASURED_ELSEWHERE = {"train_seconds", "total_seconds", "facts"}
+MEASURED_ELSEWHERE = {"train_seconds", "total_seconds", "poisoned_seconds", "facts"}
 """By benchmarks/demo.py over several seeds: no test asserts a wall-clock time, and two points of the
 facts are three items of 156, which one seed may miss."""
 

@@ -222,11 +222,12 @@ class _Measured:
         from learner.probing.suite import ProbeSuite
         from learner.rehearsal import follows
 
+        material = load_material(self._house.config.guard.probes_file)
         say(f"loading {self._house.model_dir.name}, twice: a model to measure and the base beside it")
         model, tokenizer = load_model(self._house.model_dir)
         base, _ = load_model(self._house.model_dir)
         tokens = self._house.config.training.max_decision_tokens
-        suite = ProbeSuite(model, base, tokenizer, load_material(), follows, tokens)
+        suite = ProbeSuite(model, base, tokenizer, material, follows, tokens)
         return suite, dict(model.named_parameters())
 
 

@@ -106,6 +106,16 @@ def test_bisect_finds_the_version_that_broke_a_probe_by_record_and_by_measuring(
     assert not broken[measured["last_good"]]
 
 
+def test_bisect_measures_with_the_probes_of_the_user(
+    system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probes = tmp_path / "probes.yaml"
+    probes.write_text("a probe that is none\n")
+    monkeypatch.setenv("HEEDLOOP_GUARD__PROBES_FILE", str(probes))
+    with pytest.raises(ConfigError, match=r"probes.yaml: a list of probes is expected"):
+        run(system, "bisect", "own", "--measure", "--json")
+
+
 def test_an_exported_version_is_a_checkpoint_with_the_live_weights(system: System, tmp_path: Path) -> None:
     folder = tmp_path / "exported"
     run(system, "export", "live", str(folder), "--json")
@@ -184,6 +194,20 @@ def test_a_damaged_version_falls_back_to_a_sound_ancestor_and_its_steps_are_take
     alerts = [row["payload"] for row in system.store.rows("SELECT payload FROM outbox")]
     assert any("is damaged: went back to version" in alert for alert in alerts)
     assert system.store.rows("SELECT count(*) AS n FROM steps WHERE state = 'redo'")[0]["n"] > 0
+
+
+@pytest.mark.parametrize("name", ["model.layers.1.mlp.up_proj.weight", "model.embed_tokens.weight"])
+def test_wrong_bytes_under_the_right_position_are_written_anew_at_a_start(system: System, name: str) -> None:
+    assert ("embed" in name) == (name not in system.trainer.parameters)  # what never learns, too
+    version, position, before = system.lineage.version, system.live.position(), system.live.read(name)
+    with system.live.publishing(position.version, position.step):
+        system.live.write(name, before * 2)
+    assert system.lineage.settle() == 0
+    assert system.lineage.version == version
+    assert system.live.fingerprint() == version.fingerprint
+    assert torch.equal(system.live.read(name), before)
+    alerts = [row["payload"] for row in system.store.rows("SELECT payload FROM outbox")]
+    assert f"marked as version {version.id}, but are not its bytes" in alerts[-1]
 
 
 def test_applied_tensors_are_a_version_of_their_own_and_undone_bit_for_bit(system: System) -> None:
