@@ -7,6 +7,8 @@ import os
 import re
 import tempfile
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,8 @@ from policies.errors import ConfigError
 from store.settings import DEFAULT, FILE_NAME, PREFIX, load_config, origins
 
 
-def set_number(key: str, value: float) -> Path:
-    """Set `section.name` where it is set now; else in ./heedloop.toml, which is made. Returns the file.
+def place_of(key: str) -> Path:
+    """Return the file in which `set_number` sets `section.name`, without a change.
 
     Raises ConfigError where an environment variable would win, or where the file cannot be changed safely.
     """
@@ -23,15 +25,37 @@ def set_number(key: str, value: float) -> Path:
     if place.startswith(PREFIX):
         raise ConfigError(f"{key} is set by the environment variable {place}, which wins: change it there")
     path = Path(FILE_NAME) if place == DEFAULT else Path(place)
+    with _told(path, key):
+        _changed(path, key, 0.0)
+        tempfile.TemporaryFile(dir=path.resolve().parent).close()
+    return path
+
+
+def set_number(key: str, value: float) -> Path:
+    """Set `section.name` where it is set now; else in ./heedloop.toml, which is made. Returns the file.
+
+    Raises ConfigError where an environment variable would win, or where the file cannot be changed safely.
+    """
+    path = place_of(key)
+    with _told(path, key):
+        _replace(path.resolve(), _changed(path, key, value))
+    return path
+
+
+@contextmanager
+def _told(path: Path, key: str) -> Iterator[None]:
+    """Turn what the file system refuses into one line."""
     try:
-        old = path.read_text(encoding="utf-8") if path.exists() else ""
-        new = edited(old, key, value)
-        if new is None:
-            raise ConfigError(f"{path} cannot be changed safely: set {key} = {_number(value)} in it yourself")
-        _replace(path.resolve(), new)
+        yield
     except OSError as error:
         raise ConfigError(f"cannot write {path.resolve()}: {error.strerror}; {key} is unchanged") from None
-    return path
+
+
+def _changed(path: Path, key: str, value: float) -> str:
+    new = edited(path.read_text(encoding="utf-8") if path.exists() else "", key, value)
+    if new is None:
+        raise ConfigError(f"{path} cannot be changed safely: set {key} in it yourself")
+    return new
 
 
 def edited(text: str, key: str, value: float) -> str | None:

@@ -1,11 +1,12 @@
-"""The experiments by name. Each is a module with QUESTION, PICTURES and `run(setting) -> Report`."""
+"""The experiments by name. Each is a module with QUESTION, PICTURES, `run(setting)` and `figure_of(data)`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
+from learner.experiments.intervals import Interval
 from learner.experiments.report import Draw, Report
 from learner.experiments.setting import Setting
 from policies.errors import InputError
@@ -21,6 +22,10 @@ class Experiment(Protocol):
 
     def run(self, setting: Setting) -> Report:
         """Measure, and say what was found."""
+        ...
+
+    def figure_of(self, data: dict[str, Any]) -> tuple[float, Interval, int]:
+        """Work out the report's figure from its `data` alone: value, 95 % interval, number of items."""
         ...
 
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from learner.experiments import material
 from learner.experiments.course import learn
 from learner.experiments.directions import FIVE, JSON_KEY, LOWERCASE, Direction
-from learner.experiments.intervals import between, mean, minus, of_grid
+from learner.experiments.intervals import Interval, between, mean, minus, of_grid
 from learner.experiments.monotone import crossing, crossings, margins_of, monotone
 from learner.experiments.progress import Progress
 from learner.experiments.report import Report, Table
@@ -150,14 +150,20 @@ def thresholds(curve: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def figure_of(data: dict[str, Any]) -> tuple[float, Interval, int]:
+    """Return the median of the directions' thresholds."""
+    curves = data["curves"]
+    found = [thresholds(curve) for curve in curves]
+    reached = [one["at"] or curve["counts"][-1] for one, curve in zip(found, curves, strict=True)]
+    resampled = [median(each) for each in zip(*(one["resampled"] for one in found), strict=True)]
+    items = sum(len(curve["base"]) * len(curve["trained"][0]) for curve in curves)
+    return float(median(reached)), between(resampled), items
+
+
 def report_of(setting: Setting, curves: list[dict[str, Any]]) -> Report:
-    """Return the report: the figure is the median of the directions' thresholds."""
+    """Return the report of some curves."""
     found = {curve["name"]: thresholds(curve) for curve in curves}
-    reached = {curve["name"]: found[curve["name"]]["at"] or curve["counts"][-1] for curve in curves}
-    interval = between(
-        [median(each) for each in zip(*(one["resampled"] for one in found.values()), strict=True)]
-    )
-    value = float(median(reached.values()))
+    value, interval, items = figure_of({"curves": curves})
     return setting.report(
         name="examples",
         question=QUESTION,
@@ -165,7 +171,7 @@ def report_of(setting: Setting, curves: list[dict[str, Any]]) -> Report:
         measured="examples until the median direction is followed measurably more often",
         value=value,
         interval=interval,
-        n=sum(len(rows) * len(curve["base"]) for curve in curves for rows in curve["trained"][:1]),
+        n=items,
         method=_METHOD_STORED if setting.stored else _METHOD,
         limits=_LIMITS,
         toy=False,

@@ -24,6 +24,7 @@ from learner.experiments.hybrid.rule import short_text
 from learner.experiments.hybrid.states import Place, recurrent_layers
 from learner.experiments.hybrid.study import Behaviour, Figures, Seen, Study, moved, train
 from learner.experiments.hybrid.tables import tables_of
+from learner.experiments.intervals import Interval
 from learner.experiments.progress import Progress
 from learner.experiments.report import Draw, Report
 from learner.experiments.setting import Setting
@@ -35,6 +36,11 @@ _CORRECTIONS, _QUICK_CORRECTIONS = 32, 16
 _QUESTIONS, _QUICK_QUESTIONS = 48, 24
 
 
+def figure_of(data: dict[str, Any]) -> tuple[float, Interval, int]:
+    """Return how the shift of recurrent states grew."""
+    return answering(data)
+
+
 def run(setting: Setting) -> Report:
     """Train on a direction and on a control, and compare what the layers carry."""
     folder, toy = _hybrid(setting)
@@ -44,7 +50,7 @@ def run(setting: Setting) -> Report:
     ground = ground_of(folder)
     with short_text():
         data = _measured(setting, ground, models)
-    value, interval, items = answering(data)
+    value, interval, items = figure_of(data)
     report = setting.report(
         name="gdn-state",
         question=QUESTION,

@@ -140,22 +140,31 @@ def _by_rate(cells: Sequence[dict[str, Any]]) -> dict[float, list[dict[str, Any]
     return {rate: [cell for cell in cells if cell["rate"] == rate] for rate in rates}
 
 
+def figure_of(data: dict[str, Any]) -> tuple[float, Interval, int]:
+    """Return the recommended rate; the one that gains most where none is."""
+    choice = chosen(data["cells"], data["base"], data["bounds"])
+    seeds = {cell["seed"] for cell in data["cells"]}
+    return choice.best, choice.as_good, len(data["base"]["follow"]) * len(seeds)
+
+
 def report_of(setting: Setting, cells: list[dict[str, Any]], base: dict[str, list[float]]) -> Report:
-    """Return the report: the figure is the recommended rate."""
+    """Return the report of some cells."""
     bounds = bounds_of(setting.config.guard)
     choice = chosen(cells, base, bounds)
+    data = {"cells": cells, "base": base, "bounds": bounds, "recommended": choice.rate}
+    value, interval, items = figure_of(data)
     return setting.report(
         name="lr",
         question=QUESTION,
         answer=_answer(cells, base, choice, setting.training.learning_rate),
         measured="recommended learning rate" if choice.rate else "learning rate with the largest gain",
-        value=choice.best,
-        interval=choice.as_good,
-        n=len(base["follow"]) * len(setting.seeds),
+        value=value,
+        interval=interval,
+        n=items,
         method=_METHOD,
         limits=_LIMITS,
         tables=(_table(cells, base, choice),),
-        data={"cells": cells, "base": base, "bounds": bounds, "recommended": choice.rate},
+        data=data,
     )
 
 

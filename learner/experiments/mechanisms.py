@@ -11,6 +11,7 @@ from typing import Any
 
 from learner.experiments.course import corrections_of
 from learner.experiments.directions import LOWERCASE, Direction
+from learner.experiments.intervals import Interval
 from learner.experiments.mechanism import conclusions, pictures
 from learner.experiments.mechanism.attention import Read, items_of, mass, reads_of
 from learner.experiments.mechanism.behaviour import Sizes, behaviour, log_turns
@@ -22,11 +23,11 @@ from learner.experiments.mechanism.recipes import (
     CONTROL,
     REFERENCE,
     Recipe,
-    has_parameters,
     recipes_for,
 )
 from learner.experiments.mechanism.training import Material, Trained, train
 from learner.experiments.mechanism.update import layers_of, numbers_of
+from learner.experiments.progress import Progress
 from learner.experiments.report import Report, Table
 from learner.experiments.scoring import answers_of
 from learner.experiments.setting import Setting
@@ -45,6 +46,8 @@ PICTURES = {
 DIRECTION = LOWERCASE
 _CORRECTIONS = 10
 _PROMPT = 1024
+_LIVE = 2.0
+"""The live part takes about as long as so many recipes."""
 _METHOD = (
     "One direction (lowercase), ten corrections a seed, no rehearsal: every recipe has the same corrections"
     " and twins in the same batches, and as many steps; what differs is named by the recipe.",
@@ -120,22 +123,39 @@ def plan_of(setting: Setting) -> Plan:
 def run(setting: Setting) -> Report:
     """Train every recipe, measure, and answer the six parts."""
     plan = plan_of(setting)
+    wanted = recipes_for(setting.models.model, setting.quick)
+    progress = Progress(setting.tell, 1 + len(wanted) * len(setting.seeds) + _LIVE)
     reads = _reads(setting, DIRECTION, plan.attended)
     base = _base(setting, plan, reads)
     materials = {seed: _material(setting, plan, seed) for seed in setting.seeds}
-    cells = [base, *_cells(setting, plan, materials, reads)]
-    seed = setting.seeds[0]
-    setting.tell("the same training, into a model that serves")
-    found = _live(setting, plan, materials[seed])
-    findings = [
-        conclusions.attention(cells, base),
-        conclusions.parameters(cells, has_parameters(setting.models.model, "gates")),
+    progress.done("the base is measured, its answers are corrected")
+    cells = [base, *_cells(setting, plan, wanted, materials, reads, progress)]
+    found = _live(setting, plan, materials[setting.seeds[0]])
+    progress.done("the same training, into a model that serves", _LIVE)
+    return report_of(setting, {"cells": cells, "base": base, "live": found})
+
+
+def findings_of(data: dict[str, Any]) -> list[Finding | Unmeasured]:
+    """Answer the six parts from `cells`, `base` and `live`. Parameters that the model lacks have no cell."""
+    cells = data["cells"]
+    return [
+        conclusions.attention(cells, data["base"]),
+        conclusions.parameters(cells, any(cell["recipe"] == "gates" for cell in cells)),
         conclusions.flatness(cells),
         conclusions.sparsity(cells),
-        conclusions.live(found, seed),
+        conclusions.live(data["live"], cells[1]["seed"]),
         conclusions.replayed(cells),
     ]
-    return report_of(setting, cells, base, found, findings)
+
+
+def figure_of(data: dict[str, Any]) -> tuple[float, Interval, int]:
+    """Return the figure of the first part that could be measured."""
+    first = _first(findings_of(data))
+    return first.value, first.interval, first.n
+
+
+def _first(findings: Sequence[Finding | Unmeasured]) -> Finding:
+    return next(one for one in findings if isinstance(one, Finding))
 
 
 def _reads(setting: Setting, direction: Direction, count: int) -> list[Read]:
@@ -164,16 +184,22 @@ def _base(setting: Setting, plan: Plan, reads: Sequence[Read]) -> Cell:
     }
 
 
-def _cells(setting: Setting, plan: Plan, materials: dict[int, Material], reads: Sequence[Read]) -> list[Cell]:
+def _cells(
+    setting: Setting,
+    plan: Plan,
+    wanted: Sequence[Recipe],
+    materials: dict[int, Material],
+    reads: Sequence[Read],
+    progress: Progress,
+) -> list[Cell]:
     cells: list[Cell] = []
-    wanted = recipes_for(setting.models.model, setting.quick)
     for seed, material in materials.items():
         for number, recipe in enumerate(wanted, 1):
-            setting.tell(f"seed {seed}, recipe {number} of {len(wanted)}: {recipe.name}")
             trained = train(setting.models, recipe, material, plan.training)
             cells.append(
                 {"recipe": recipe.name, "seed": seed} | _measured(setting, plan, recipe, trained, reads)
             )
+            progress.done(f"seed {seed}, recipe {number} of {len(wanted)}: {recipe.name}")
     return cells
 
 
@@ -213,16 +239,10 @@ def _live(setting: Setting, plan: Plan, material: Material) -> dict[str, Any] | 
         return f"no server with live weights: {error}"
 
 
-def report_of(
-    setting: Setting,
-    cells: Sequence[Cell],
-    base: Cell,
-    found: dict[str, Any] | str,
-    findings: Sequence[Finding | Unmeasured],
-) -> Report:
-    """Return the report; its figure is that of the first part that could be measured."""
-    measured = [one for one in findings if isinstance(one, Finding)]
-    first = measured[0]
+def report_of(setting: Setting, data: dict[str, Any]) -> Report:
+    """Return the report of `cells`, `base` and `live`."""
+    findings = findings_of(data)
+    first = _first(findings)
     return setting.report(
         name="mechanisms",
         question=QUESTION,
@@ -233,8 +253,8 @@ def report_of(
         n=first.n,
         method=_METHOD,
         limits=_LIMITS,
-        tables=(_parts(findings), _outcomes(cells)),
-        data={"cells": list(cells), "base": base, "live": found, "parts": [asdict(one) for one in findings]},
+        tables=(_parts(findings), _outcomes(data["cells"])),
+        data=data | {"parts": [asdict(one) for one in findings]},
     )
 
 

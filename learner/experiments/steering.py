@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import fmean
+from typing import Any
 
 from learner.experiments.behaviours import BEHAVIOURS, FEATURES
+from learner.experiments.intervals import Interval
+from learner.experiments.progress import Progress
 from learner.experiments.report import Report, Table
 from learner.experiments.setting import Setting
 from learner.experiments.steering_map import Ground, Map, Sizes, difference, gain_of, measure
@@ -13,7 +16,7 @@ from learner.experiments.steering_pictures import PICTURES
 from learner.model import load_model
 from learner.steering.tryout import MOST_SURPRISING
 
-__all__ = ["PICTURES", "QUESTION", "run"]
+__all__ = ["PICTURES", "QUESTION", "figure_of", "run"]
 
 QUESTION = "How well does a steering vector carry simple features and complex behaviours, by layer and scale?"
 MOST_NLL = 1.5
@@ -25,19 +28,10 @@ _QUICK_OF_EACH = 3
 
 def run(setting: Setting) -> Report:
     """Map every behaviour with every seed, test its best cell, and compare the two kinds."""
-    sizes, each = (QUICK, _QUICK_OF_EACH) if setting.quick else (FULL, len(FEATURES))
-    model, tokenizer = load_model(setting.folder)  # one is enough: nothing is trained
-    maps = []
-    for seed in setting.seeds:
-        ground = Ground(model, tokenizer, sizes, seed)
-        for behaviour in (*FEATURES[:each], *BEHAVIOURS[:each]):
-            found = measure(ground, behaviour, MOST_NLL)
-            setting.tell(
-                f"seed {seed}, {found.name}: layer {found.best.layer}, x{found.best.scale:g}:"
-                f" off {fmean(found.off):.2f}, on {fmean(found.on):.2f}, random {fmean(found.random):.2f}"
-            )
-            maps.append(found)
-    value, interval = difference(maps)
+    sizes = QUICK if setting.quick else FULL
+    maps = _maps(setting, sizes)
+    data = {"most_nll": MOST_NLL, "maps": [one.model_dump() for one in maps]}
+    value, interval, items = figure_of(data)
     return setting.report(
         name="steering",
         question=QUESTION,
@@ -45,12 +39,36 @@ def run(setting: Setting) -> Report:
         measured="gain in follow-rate over a random vector, simple features minus complex behaviours",
         value=value,
         interval=interval,
-        n=sum(len(one.on) for one in maps),
+        n=items,
         method=_method(sizes),
         limits=_LIMITS,
         tables=(_best(maps), _depths(maps)),
-        data={"most_nll": MOST_NLL, "maps": [one.model_dump() for one in maps]},
+        data=data,
     )
+
+
+def _maps(setting: Setting, sizes: Sizes) -> list[Map]:
+    each = _QUICK_OF_EACH if setting.quick else len(FEATURES)
+    behaviours = (*FEATURES[:each], *BEHAVIOURS[:each])
+    model, tokenizer = load_model(setting.folder)  # one is enough: nothing is trained
+    progress = Progress(setting.tell, len(setting.seeds) * len(behaviours))
+    maps = []
+    for seed in setting.seeds:
+        ground = Ground(model, tokenizer, sizes, seed)
+        for behaviour in behaviours:
+            found = measure(ground, behaviour, MOST_NLL)
+            progress.done(
+                f"seed {seed}, {found.name}: layer {found.best.layer}, x{found.best.scale:g}:"
+                f" off {fmean(found.off):.2f}, on {fmean(found.on):.2f}, random {fmean(found.random):.2f}"
+            )
+            maps.append(found)
+    return maps
+
+
+def figure_of(data: dict[str, Any]) -> tuple[float, Interval, int]:
+    """Return what simple features gain over a random vector, less what complex behaviours gain."""
+    maps = [Map.model_validate(one) for one in data["maps"]]
+    return *difference(maps), sum(len(one.on) for one in maps)
 
 
 def _answer(maps: Sequence[Map], value: float, interval: tuple[float, float]) -> str:

@@ -13,7 +13,7 @@ from learner.experiments.course import corrections_of, learn
 from learner.experiments.directions import BULLETS, CLOSING, JSON_KEY, LOWERCASE, SHORT, Direction
 from learner.experiments.harm import Change, change
 from learner.experiments.heeding import followed
-from learner.experiments.intervals import sign
+from learner.experiments.intervals import Interval, sign
 from learner.experiments.progress import Progress
 from learner.experiments.report import Report, Table
 from learner.experiments.setting import Setting
@@ -110,22 +110,30 @@ def _all_tasks(scores: Scores) -> list[float]:
     return [value for kind in KINDS for value in scores[kind]]
 
 
-def report_of(setting: Setting, base: Scores, trained: Sequence[Scores]) -> Report:
-    """Return the report: the figure is the change of accuracy over all tasks."""
-    found = _changes(base, trained)
+def figure_of(data: dict[str, Any]) -> tuple[float, Interval, int]:
+    """Return the change of accuracy over all tasks."""
+    base, trained = data["base"], data["trained"]
     overall = change([_all_tasks(scores) for scores in trained], _all_tasks(base))
+    return overall.value, overall.interval, len(_all_tasks(base)) * len(trained)
+
+
+def report_of(setting: Setting, base: Scores, trained: Sequence[Scores]) -> Report:
+    """Return the report of the scores before and after."""
+    found = _changes(base, trained)
+    data = {"base": base, "trained": list(trained)}
+    value, interval, items = figure_of(data)
     return setting.report(
         name="transfer",
         question=QUESTION,
-        answer=answer(found, untrained(base), overall),
+        answer=answer(found, untrained(base), Change(value, interval)),
         measured="change in accuracy over all tasks that were not trained",
-        value=overall.value,
-        interval=overall.interval,
-        n=len(_all_tasks(base)) * len(trained),
+        value=value,
+        interval=interval,
+        n=items,
         method=_METHOD,
         limits=_LIMITS,
         tables=(_table(base, found, len(trained)),),
-        data={"base": base, "trained": list(trained)},
+        data=data,
     )
 
 

@@ -11,37 +11,40 @@ import typer
 
 from learner.verbs.hybrid import make_hybrid
 from learner.verbs.printing import say, show
-from policies.errors import ConfigError, HeedloopError
+from policies.errors import ConfigError, HeedloopError, InputError
 from store.home import home_of
 from store.printing import print_json
 from store.settings import load_config
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from learner.experiments.report import Report
 
 commands = typer.Typer(
     no_args_is_help=True,
     help="Open questions, answered on your own model: each ends in a folder with text, pictures and JSON.",
-    epilog="An experiment trains copies: nothing live is touched. `--quick` is meant for five quiet minutes.",
+    epilog="An experiment trains copies: nothing live is touched. `--quick` is meant for about five minutes.",
 )
 
 Model = Annotated[str | None, typer.Option(help="`smollm2`, a folder, a name; absent: the configured one")]
-Seeds = Annotated[int, typer.Option(help="how many seeds; 0 is the first")]
-Quick = Annotated[bool, typer.Option("--quick", help="fewer items and one seed; the report says so")]
+Seeds = Annotated[int | None, typer.Option(help="how many seeds, 0 is the first; absent: 2, quick 1")]
+Quick = Annotated[bool, typer.Option("--quick", help="fewer items, one seed unless told; the report says so")]
 Out = Annotated[Path, typer.Option(help="the report becomes a folder in here")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON as the last line")]
 Stored = Annotated[bool, typer.Option("--stored", help="teach your own corrections, by direction")]
 Write = Annotated[bool, typer.Option("--write", help="set the recommended rate in the configuration file")]
 _REPORTS = Path("reports")
 _LEARNING_RATE = "training.learning_rate"
+_SEEDS, _QUICK_SEEDS = 2, 1
 _TOLD = ("answer", "measured", "value", "interval", "n", "seeds", "toy", "quick", "seconds")
 
 
-def _run(name: str, model: str | None, seeds: int, quick: bool, out: Path, stored: bool = False) -> Report:
+def _run(
+    name: str, model: str | None, seeds: int | None, quick: bool, out: Path, stored: bool = False
+) -> Report:
     """Run one experiment, and write its report and the index. Raises ConfigError before anything long."""
-    _check(seeds, out)
+    _check(seeds, out, [name])
     from transformers.utils import logging as transformers_logging
 
     from learner.experiments.catalogue import experiment
@@ -55,7 +58,7 @@ def _run(name: str, model: str | None, seeds: int, quick: bool, out: Path, store
     found = experiment(name)
     setting = Setting(
         model=model or config.server.model,
-        seeds=tuple(range(1 if quick else seeds)),
+        seeds=tuple(range(seeds or (_QUICK_SEEDS if quick else _SEEDS))),
         quick=quick,
         config=config,
         home=home,
@@ -70,16 +73,23 @@ def _run(name: str, model: str | None, seeds: int, quick: bool, out: Path, store
     return report
 
 
-def _check(seeds: int, out: Path) -> None:
-    """Refuse what could only fail after all the work is done."""
-    if seeds < 1:
+def _check(seeds: int | None, out: Path, names: Sequence[str]) -> None:
+    """Refuse what could only fail after all the work is done: what is written is `names`, and the index."""
+    if seeds is not None and seeds < 1:
         raise ConfigError(f"--seeds {seeds}: an experiment needs one seed at least")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"--out {out}: no folder can be made there ({error.strerror})") from None
-    if not os.access(out, os.W_OK | os.X_OK):
-        raise ConfigError(f"--out {out}: this folder cannot be written; give another one")
+    for folder in (out, *(out / name for name in names)):
+        if folder.exists() and not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+            raise ConfigError(f"--out {out}: {folder} is no folder that can be written; give another one")
+    from learner.experiments.index import reports_in
+
+    try:
+        reports_in(out)
+    except InputError as error:
+        raise ConfigError(f"--out {out}: {error}; remove it, or give another folder") from None
 
 
 def _told(report: Report, out: Path) -> dict[str, Any]:
@@ -90,7 +100,7 @@ def _told(report: Report, out: Path) -> dict[str, Any]:
 @commands.command("examples")
 def examples(
     model: Model = None,
-    seeds: Seeds = 2,
+    seeds: Seeds = None,
     quick: Quick = False,
     stored: Stored = False,
     out: Out = _REPORTS,
@@ -104,18 +114,27 @@ def examples(
 @commands.command("lr")
 def learning_rate(
     model: Model = None,
-    seeds: Seeds = 2,
+    seeds: Seeds = None,
     quick: Quick = False,
     write: Write = False,
     out: Out = _REPORTS,
     json: Json = False,
 ) -> None:
     """Which learning rate gains most for what it leaks and forgets?"""
+    if write:
+        _place_of_rate()
     report = _run("lr", model, seeds, quick, out)
     found = _told(report, out) | {"recommended": report.data["recommended"]}
     if write:
         found["written"] = str(_set_rate(report.data["recommended"], out))
     show("lr", found, json=json)
+
+
+def _place_of_rate() -> None:
+    """Refuse to begin where the rate could not be written in the end."""
+    from store.settings_edit import place_of
+
+    say(f"{_LEARNING_RATE} will be set in {place_of(_LEARNING_RATE)}")
 
 
 def _set_rate(rate: float | None, out: Path) -> Path:
@@ -131,7 +150,7 @@ def _set_rate(rate: float | None, out: Path) -> Path:
 def _command(name: str) -> Callable[..., None]:
     def command(
         model: Model = None,
-        seeds: Seeds = 2,
+        seeds: Seeds = None,
         quick: Quick = False,
         out: Out = _REPORTS,
         json: Json = False,
@@ -153,7 +172,7 @@ for _name, _summary in {
 @commands.command("all")
 def run_all(
     model: Model = None,
-    seeds: Seeds = 2,
+    seeds: Seeds = None,
     quick: Quick = False,
     out: Out = _REPORTS,
     json: Json = False,
@@ -163,7 +182,7 @@ def run_all(
     from learner.experiments.progress import Progress
     from learner.experiments.report import is_whole
 
-    _check(seeds, out)
+    _check(seeds, out, NAMES)
     done: dict[str, Report] = {}
     failed: dict[str, str] = {}
     progress = Progress(say, len(NAMES))

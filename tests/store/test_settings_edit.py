@@ -6,7 +6,7 @@ import pytest
 
 from policies.errors import ConfigError
 from store.settings import load_config
-from store.settings_edit import edited, set_number
+from store.settings_edit import edited, place_of, set_number
 
 KEY = "training.learning_rate"
 
@@ -52,6 +52,11 @@ def test_what_cannot_be_changed_safely_is_left_alone() -> None:
     assert edited("training = 7\n", KEY, 3e-4) is None
 
 
+def test_the_place_is_told_without_a_change(tmp_path: Path) -> None:
+    assert place_of(KEY) == Path("heedloop.toml")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_file_is_made_where_there_is_none_and_then_changed(tmp_path: Path) -> None:
     assert set_number(KEY, 3e-4) == Path("heedloop.toml")
     assert load_config().training.learning_rate == 3e-4
@@ -76,12 +81,15 @@ def test_an_environment_variable_would_win_so_it_is_named(monkeypatch: pytest.Mo
     monkeypatch.setenv("HEEDLOOP_TRAINING__LEARNING_RATE", "0.1")
     with pytest.raises(ConfigError, match="HEEDLOOP_TRAINING__LEARNING_RATE, which wins"):
         set_number(KEY, 3e-4)
+    with pytest.raises(ConfigError, match="HEEDLOOP_TRAINING__LEARNING_RATE, which wins"):
+        place_of(KEY)
 
 
 def test_a_file_that_cannot_be_changed_safely_is_named_and_keeps_its_bytes(tmp_path: Path) -> None:
     file = tmp_path / "heedloop.toml"
     file.write_text("training = {rank = 8}\n")
-    with pytest.raises(ConfigError, match=r"heedloop\.toml cannot be changed safely"):
-        set_number(KEY, 3e-4)
+    for refused in (lambda: set_number(KEY, 3e-4), lambda: place_of(KEY)):
+        with pytest.raises(ConfigError, match=r"heedloop\.toml cannot be changed safely"):
+            refused()
     assert file.read_text() == "training = {rank = 8}\n"
     assert [path.name for path in tmp_path.iterdir()] == ["heedloop.toml"]

@@ -43,16 +43,15 @@ def attention(cells: Sequence[Cell], base: Cell) -> Finding | Unmeasured:
     questions = _shares(cells, _REF, "question")
     asked = minus(questions, [_by_prompt(base["attention"], "question")] * len(trained))
     interval = nested(beyond)
-    plain = {
-        1: "Yes, measurably: more than a training on the same answers without the direction makes it",
-        0: "No such effect is visible at this size",
-        -1: "No: less than after a training on the same answers without the direction",
-    }[sign(interval)]
+    rise, ahead = sign(nested(grown)), sign(interval)
+    verdict = {1: "Yes", 0: "Not measurable at this size", -1: "No"}[min(rise, ahead)]
+    moved = {1: "rises", 0: "does not measurably change", -1: "falls"}[rise]
+    ends = {1: "above", 0: "not measurably apart from", -1: "below"}[ahead]
     answer = (
-        f"{plain}. The direction's share of attention goes from {mean(before):.2%} to {mean(trained):.2%}"
-        f" ({said(100 * mean(grown), _percent(nested(grown)))} points); the control training ends at"
-        f" {mean(control):.2%}; the question's share moves by"
-        f" {said(100 * mean(asked), _percent(nested(asked)))} points."
+        f"{verdict}: the direction's share of attention {moved} ({_points(grown)} points, from"
+        f" {mean(before):.2%} to {mean(trained):.2%}). It ends {ends} that after a training on the same"
+        f" answers without the direction ({mean(control):.2%}, {_points(beyond)} points apart). The"
+        f" question's share moves by {_points(asked)} points."
     )
     measured = "change of the direction's share of attention, beyond the control training's"
     return Finding("a", ATTENTION, answer, measured, mean(beyond), interval, count(beyond), _seeds(cells))
@@ -67,8 +66,10 @@ def _by_prompt(masses: Sequence[Mapping[str, list[float]]], part: str) -> list[f
     return [fmean(found[part]) for found in masses if found[part]]
 
 
-def _percent(interval: tuple[float, float]) -> tuple[float, float]:
-    return 100 * interval[0], 100 * interval[1]
+def _points(groups: Groups) -> str:
+    """Write a difference of shares in percentage points, with its interval."""
+    low, high = nested(groups)
+    return said(100 * mean(groups), (100 * low, 100 * high))
 
 
 def parameters(cells: Sequence[Cell], gates: bool) -> Finding | Unmeasured:
@@ -192,7 +193,7 @@ def sparsity(cells: Sequence[Cell]) -> Finding:
     answer = (
         f"{plain}: the largest 1 % of elements hold {value:.1%} of an Apollo update's squared norm"
         f" (all of it if it were 1 % sparse, {GAUSSIAN:.1%} if it were normally distributed), AdamW's"
-        f" {mean(tops['adamw']):.1%} ({said(100 * mean(apart), _percent(nested(apart)))} points)."
+        f" {mean(tops['adamw']):.1%} ({_points(apart)} points)."
         f" Effective rank {mean(ranks[_REF]):.0%} of the full one, AdamW {mean(ranks['adamw']):.0%};"
         f" bf16 values that really changed {mean(changed[_REF]):.1%}, AdamW {mean(changed['adamw']):.1%}."
     )

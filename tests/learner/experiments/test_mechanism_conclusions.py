@@ -20,10 +20,10 @@ def scores(seed: int, name: str, follow: float, leak: float) -> dict[str, list[f
     return {**drawn, "nll": [2.0 + draw.random() / 100 for _ in range(5)]}
 
 
-def masses(direction: float) -> list[dict[str, list[float]]]:
+def masses(direction: float, wobble: float = 0.0) -> list[dict[str, list[float]]]:
     return [
         {
-            "direction": [direction + i / 1e4] * 2,
+            "direction": [direction + i / 1e4 + wobble * (-1) ** i] * 2,
             "question": [0.1] * 2,
             "rest": [0.5] * 2,
             "answer": [0.2] * 2,
@@ -41,7 +41,13 @@ def inside(rise: float, top: float) -> dict[str, Any]:
 
 
 def planted(
-    *, attended: float = 0.3, queries: float = 0.1, top: float = 0.1, bare_leak: float = 0.5
+    *,
+    attended: float = 0.3,
+    wobble: float = 0.0,
+    control: float = 0.22,
+    queries: float = 0.1,
+    top: float = 0.1,
+    bare_leak: float = 0.5,
 ) -> list[Cell]:
     cells: list[Cell] = [
         {"recipe": "base", "seed": -1, "behaviour": scores(0, "base", 0.0, 0.0), "attention": masses(0.2)}
@@ -51,24 +57,41 @@ def planted(
         rates |= {"adamw": (0.9, 0.0), "replay_0": (0.9, bare_leak), "replay_50": (0.9, 0.0)}
         rates |= {"agent_log": (0.9, 0.0)}
         found = {n: {"behaviour": scores(seed, n, *rate)} for n, rate in rates.items()}
-        found["all"] |= inside(0.1, top) | {"attention": masses(attended)}
+        found["all"] |= inside(0.1, top) | {"attention": masses(attended, wobble)}
         found["adamw"] |= inside(0.2, 0.09)
-        found["undirected"] = {"attention": masses(0.22)}
+        found["undirected"] = {"attention": masses(control)}
         cells += [{"recipe": name, "seed": seed, **cell} for name, cell in found.items()]
     return cells
 
 
-def test_attention_counts_only_beyond_the_control() -> None:
-    cells = planted(attended=0.3)
+@pytest.mark.parametrize(
+    ("attended", "control", "verdict", "moved", "ends"),
+    [
+        (0.3, 0.22, "Yes: ", "rises (+10", "above"),
+        (0.21, 0.22, "No: ", "rises (+1", "below"),
+        (0.19, 0.18, "No: ", "falls (-1", "above"),
+        (0.19, 0.22, "No: ", "falls (-1", "below"),
+    ],
+)
+def test_attention_that_rises_beyond_the_control_is_a_yes_and_a_fall_is_told_as_a_fall(
+    attended: float, control: float, verdict: str, moved: str, ends: str
+) -> None:
+    cells = planted(attended=attended, control=control)
     found = conclusions.attention(cells, cells[0])
     assert isinstance(found, Finding)
-    assert found.answer.startswith("Yes")
-    assert found.value == pytest.approx(0.08)
+    assert found.answer.startswith(f"{verdict}the direction's share of attention {moved}")
+    assert f"It ends {ends} that after a training on the same answers" in found.answer
+    assert found.value == pytest.approx(attended - control)
     assert found.n == 20
-    cells = planted(attended=0.21)  # more than the base's, less than the control's
+
+
+def test_attention_that_wobbles_around_what_it_was_is_not_measurable() -> None:
+    cells = planted(attended=0.2, wobble=0.05, control=0.2)
     found = conclusions.attention(cells, cells[0])
     assert isinstance(found, Finding)
-    assert found.answer.startswith("No: less")
+    assert found.answer.startswith("Not measurable at this size: ")
+    assert "does not measurably change" in found.answer
+    assert "It ends not measurably apart from that after" in found.answer
 
 
 def test_a_part_that_does_not_learn_is_told_from_one_that_does() -> None:
