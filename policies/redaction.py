@@ -57,16 +57,15 @@ PATTERNS = (
         "private_key",
         ("PRIVATE KEY",),
         re.compile(
-            r"(-----BEGIN [A-Z ]{0,20}PRIVATE KEY(?: BLOCK)?-----.{0,16000}?"
-            r"(?:-----END [A-Z ]{0,20}PRIVATE KEY(?: BLOCK)?-----|\Z))",
-            re.S,
+            r"(-----BEGIN [A-Z ]{0,20}PRIVATE KEY(?: BLOCK)?-----(?:[^-]|-(?!----BEGIN )){0,16000}?"
+            r"(?:-----END [A-Z ]{0,20}PRIVATE KEY(?: BLOCK)?-----|\Z|(?=-----BEGIN )))"
         ),
     ),
     _key("anthropic_key", "sk-ant-", r"sk-ant-[A-Za-z0-9_-]{20,200}"),
     _key(
         "openai_key",
         "sk-",
-        r"sk-(?!ant-)(?:proj-|svcacct-|admin-|or-v1-)?(?=[A-Za-z_-]*\d)[A-Za-z0-9_-]{32,200}",
+        r"sk-(?!ant-)(?:proj-|svcacct-|admin-|or-v1-)?(?=[A-Za-z_-]{0,200}\d)[A-Za-z0-9_-]{32,200}",
     ),
     _key("github_token", "ghp_ gho_ ghu_ ghs_ ghr_", r"gh[pousr]_[A-Za-z0-9]{36,255}"),
     _key("github_token", "github_pat_", r"github_pat_[A-Za-z0-9_]{60,255}"),
@@ -86,7 +85,7 @@ PATTERNS = (
     Pattern(
         "bearer_token",
         ("bearer ",),
-        re.compile(r"\b[Bb](?:earer|EARER) ([A-Za-z0-9._~+/-]{20,2000}=*)"),
+        re.compile(r"\b[Bb](?:earer|EARER) ([A-Za-z0-9._~+/-]{20,2000}={0,2})"),
         drawn=True,
     ),
     Pattern(
