@@ -52,11 +52,8 @@ class Meters:
 
 def read(home: Path, look: Look) -> dict[str, Any]:
     """Look at the store through a connection of its own."""
-    store = open_read_only(home)
-    try:
+    with open_read_only(home) as store:
         return look(store)
-    finally:
-        store.close()
 
 
 class _StoreCollector(Collector):

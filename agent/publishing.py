@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -24,6 +25,8 @@ POLL_S = 1.0
 AT_ONCE = 10
 """Publishes that wait for their acknowledgement together."""
 HEARTBEAT_S = 10.0
+_SHARE = 20
+"""So many times as long as it took to read the status, it is left as it is: ingest needs the same thread."""
 
 
 async def publish_events(bus: Bus, writer: Writer, agent: str, wake: asyncio.Event) -> None:
@@ -58,12 +61,12 @@ async def publish_waiting(bus: Bus, writer: Writer, agent: str) -> bool:
 
 
 async def publish_status(bus: Bus, writer: Writer, agent: str) -> None:
-    """Publish the retained status on each change, and every HEARTBEAT_S seconds."""
+    """Publish the retained status on each change, and every HEARTBEAT_S seconds; see `look_again_s`."""
     last: dict[str, Any] = {}
     due = 0.0
     while True:
         await bus.wait_connected()
-        status = await writer.run(read_status)
+        status, took_s = await writer.run(_timed_status)
         content = status.model_dump(exclude={"ts"})
         now = asyncio.get_running_loop().time()
         if content != last or now >= due:
@@ -73,7 +76,12 @@ async def publish_status(bus: Bus, writer: Writer, agent: str) -> None:
                 log.info("status not published", error=str(error))
             else:
                 last, due = content, now + HEARTBEAT_S
-        await asyncio.sleep(POLL_S)
+        await asyncio.sleep(look_again_s(took_s))
+
+
+def look_again_s(took_s: float) -> float:
+    """Return how long a status that took so long to read is left: a large store takes a while to count."""
+    return min(HEARTBEAT_S, max(POLL_S, _SHARE * took_s))
 
 
 def read_status(store: Store) -> StatusPayload:
@@ -88,6 +96,12 @@ def read_status(store: Store) -> StatusPayload:
         queues=queues(store),
         last_probe={} if probe is None else probe["values"],
     )
+
+
+def _timed_status(store: Store) -> tuple[StatusPayload, float]:
+    """Read the status; also return the seconds that it held up the store's thread."""
+    began = time.monotonic()
+    return read_status(store), time.monotonic() - began
 
 
 async def _publish(bus: Bus, agent: str, events: Sequence[outbox.Outgoing], sent: list[int]) -> None:

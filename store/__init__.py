@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,19 +11,15 @@ if TYPE_CHECKING:
 __all__ = ["open_store"]
 
 
-@contextmanager
-def open_store(home: Path | str | None = None) -> Iterator[Store]:
-    """Open a history to read it; absent: that of HEEDLOOP_HOME or the configuration.
+def open_store(home: Path | str | None = None) -> Store:
+    """Open a history to read it; absent: that of HEEDLOOP_HOME or the configuration. `with` closes it.
 
     It may be in use: the connection is read-only and sees what is committed. Raises ConfigError where there
-    is none. What writes opens `store.database.open_store`.
+    is none. Not to be mistaken for `store.database.open_store`, by which the system itself opens it to write,
+    and makes it where there is none.
     """
     from store.database import open_read_only
     from store.home import home_of
     from store.settings import load_config
 
-    store = open_read_only(home_of(load_config()) if home is None else Path(home).expanduser())
-    try:
-        yield store
-    finally:
-        store.close()
+    return open_read_only(home_of(load_config()) if home is None else Path(home).expanduser())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable
 
 from pydantic import BaseModel, ConfigDict
 
@@ -35,10 +36,34 @@ def add(connection: sqlite3.Connection, application: Application) -> None:
 
 def in_weights(store: Store, version: Version) -> list[Application]:
     """Return the vectors that are in a version: added on its line, and not taken out since. Newest first."""
-    line = {one.id: place for place, one in enumerate(path(store, version))}
+    return in_each(every(store), reversed(path(store, version)))[version.id]
+
+
+def in_each(applications: Iterable[Application], versions: Iterable[Version]) -> dict[str, list[Application]]:
+    """Return the vectors that are in each of some versions, parents first, by its id. Newest first."""
+    made = {one.version_id: one for one in applications}
+    found: dict[str, list[Application]] = {}
+    for version in versions:
+        inside = found.get(version.parent or "", [])
+        here = made.get(version.id)
+        if here is None:
+            found[version.id] = inside
+        elif here.undoes is None:
+            found[version.id] = [here, *inside]
+        else:
+            found[version.id] = [one for one in inside if one.version_id != here.undoes]
+    return found
+
+
+def scales(inside: Iterable[Application]) -> dict[str, float]:
+    """Return how much of each vector that is; one may have been added more than once."""
+    found: dict[str, float] = {}
+    for application in inside:
+        found[application.vector] = found.get(application.vector, 0.0) + application.scale
+    return found
+
+
+def every(store: Store) -> list[Application]:
+    """Return what all versions did."""
     rows = store.rows("SELECT * FROM applications")
-    found = [Application(**{key: row[key] for key in row.keys()}) for row in rows]  # noqa: SIM118
-    here = [application for application in found if application.version_id in line]
-    undone = {application.undoes for application in here}
-    added = [a for a in here if a.undoes is None and a.version_id not in undone]
-    return sorted(added, key=lambda application: line[application.version_id])
+    return [Application(**{key: row[key] for key in row.keys()}) for row in rows]  # noqa: SIM118

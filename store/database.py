@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 from sqlite_utils.db import Database
 
@@ -22,11 +23,20 @@ _LOG_BYTES = 16 * 2**20
 
 
 class Store:
-    """One connection to the store. A process has one that writes; readers open `read_only`."""
+    """One connection to the store; `with` closes it. A process has one that writes.
+
+    Readers open theirs by `open_read_only`.
+    """
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self.connection = connection
         self.path = path
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
@@ -61,7 +71,8 @@ class Store:
 def open_store(home: Path) -> Store:
     """Open the store under `home` for reading and writing; create and migrate it where needed.
 
-    Raises ConfigError for a file that is no store, HeedloopError where the machine lets nobody in for now.
+    Who only reads, scripts of others above all, takes `open_read_only` or `store.open_store`. Raises
+    ConfigError for a file that is no store, HeedloopError where the machine lets nobody in for now.
     """
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = home / FILE_NAME
@@ -107,6 +118,12 @@ def open_read_only(home: Path) -> Store:
             raise HeedloopError(f"{path} cannot be opened now: {error}") from error
         raise ConfigError(f"{path} cannot be read yet, or is not a store of heedloop: {error}") from error
     return store
+
+
+def open_existing(home: Path) -> Store:
+    """Open a store for reading and writing that something has run with. Raises as `open_read_only` does."""
+    open_read_only(home).close()
+    return open_store(home)
 
 
 def _is_of_the_moment(error: sqlite3.DatabaseError) -> bool:

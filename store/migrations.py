@@ -361,3 +361,36 @@ def initial_schema(db: Database) -> None:
     for statement in SCHEMA.split(";\n"):
         if statement.strip():
             db.execute(statement)
+
+
+INDEXES = """
+DROP INDEX examples_by_state;
+CREATE INDEX examples_by_state ON examples (kind, state, id, quota, parent, created);
+CREATE INDEX examples_for_replay ON examples (kind, state, origin, id)
+    WHERE kind = 'general' AND state = 'ready';
+DROP INDEX step_rows_by_example;
+CREATE INDEX step_rows_by_example ON step_rows (example_id, kind, step_id);
+CREATE INDEX steps_that_do_not_count ON steps (id) WHERE state != 'confirmed';
+CREATE INDEX corrections_waiting ON corrections (received) WHERE state = 'waiting';
+CREATE INDEX commands_waiting ON commands (received) WHERE state = 'waiting';
+CREATE INDEX corrections_by_conversation ON corrections (conversation_id);
+CREATE INDEX directions_by_conversation ON directions (conversation_id);
+CREATE INDEX decisions_by_conversation ON decisions (conversation_id);
+CREATE INDEX labels_by_direction ON labels (direction_id);
+CREATE INDEX votes_by_direction ON votes (direction_id);
+CREATE INDEX decision_directions_by_direction ON decision_directions (direction_id);
+CREATE INDEX opinions_waiting_by_decision ON opinions_waiting (decision_id);
+"""
+
+
+@migrations()
+def indexes_of_polls_and_sweeps(db: Database) -> None:
+    """Let what is asked every second, and what a sweep asks under the write lock, read no whole table.
+
+    `examples_by_state` and `step_rows_by_example` get more columns: the rows of examples are long, and what
+    is asked of them lies behind their texts. `examples_for_replay` names the columns that are the same in
+    all of it, for SQLite takes the index with the most columns that a query fixes.
+    """
+    for statement in INDEXES.split(";\n"):
+        if statement.strip():
+            db.execute(statement)

@@ -43,12 +43,13 @@ def add(store: Store, rehearsals: Sequence[Example], quota: int) -> list[Example
 
 def waiting(store: Store) -> list[Rehearsed]:
     """Return the corrections that are still to be trained on, oldest first."""
-    tried = store.rows("SELECT id, parent FROM examples WHERE parent IS NOT NULL")
-    pending = (usable.example for usable in examples.pending(store))
+    tried: dict[str, set[str]] = {}
+    for row in store.rows("SELECT id, parent FROM examples WHERE parent IS NOT NULL"):
+        tried.setdefault(row["parent"], set()).add(row["id"])
     return [
-        Rehearsed(example, frozenset(row["id"] for row in tried if row["parent"] == example.id))
-        for example in pending
-        if example.parent is None
+        Rehearsed(usable.example, frozenset(tried.get(usable.example.id, ())))
+        for usable in examples.pending(store)
+        if usable.example.parent is None
     ]
 
 

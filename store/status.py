@@ -5,18 +5,16 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from store import rehearsals, state, versions
+from store import examples, rehearsals, state, versions
 from store.database import Store
 
 _QUEUES = {
     "corrections_waiting": "SELECT count(*) FROM corrections WHERE state = 'waiting'",
     "examples_ready": "SELECT count(*) FROM examples e WHERE kind = 'correction' AND state = 'ready'"
-    " AND quota >"
-    " (SELECT count(*) FROM step_rows r JOIN steps s ON s.id = r.step_id WHERE r.example_id = e.id"
-    " AND r.kind = 'correction' AND s.state = 'confirmed')",
-    "examples_waiting_for_replay": "SELECT count(*) FROM examples WHERE kind = 'correction'"
-    " AND state = 'ready' AND parent IS NULL"
-    " AND NOT EXISTS (SELECT 1 FROM examples WHERE kind = 'general' AND state = 'ready')",
+    f" AND quota > {examples.TRAINED}",
+    "examples_waiting_for_replay": "SELECT CASE WHEN EXISTS"
+    " (SELECT 1 FROM examples WHERE kind = 'general' AND state = 'ready') THEN 0 ELSE"
+    " (SELECT count(*) FROM examples WHERE kind = 'correction' AND state = 'ready' AND parent IS NULL) END",
     "examples_needing_pair": "SELECT count(*) FROM examples WHERE kind = 'correction'"
     " AND state = 'needs_pair'",
     "opinions_waiting": "SELECT count(*) FROM opinions_waiting",

@@ -114,11 +114,13 @@ def every(store: Store) -> list[Version]:
 
 def path(store: Store, version: Version) -> list[Version]:
     """Return a version, its parent, and so on to the base."""
-    known = {other.id: other for other in every(store)}
-    found = [version]
-    while found[-1].parent is not None:
-        found.append(known[found[-1].parent])
-    return found
+    rows = store.rows(
+        "WITH RECURSIVE line (id, parent, place) AS (SELECT id, parent, 0 FROM versions WHERE id = ?"
+        " UNION ALL SELECT v.id, v.parent, place + 1 FROM line JOIN versions v ON v.id = line.parent)"
+        " SELECT v.* FROM line JOIN versions v ON v.id = line.id ORDER BY place",
+        (version.parent,),
+    )
+    return [version, *(found for row in rows if (found := _version(row)) is not None)]
 
 
 def retire(connection: sqlite3.Connection, version_id: str) -> None:

@@ -11,7 +11,7 @@ from agent.language import detect_language
 from policies.config import Config
 from policies.errors import InputError
 from store import corrections, examples, reviews, wakeup
-from store.database import Store, open_read_only, open_store
+from store.database import Store, open_existing, open_read_only
 from store.home import home_of
 from store.printing import moment, print_json, print_table
 from store.settings import load_config
@@ -26,7 +26,8 @@ Identifiers = Annotated[list[str], typer.Argument(metavar="ID...", help="as `hel
 @commands.command("list")
 def show_held(json: Annotated[bool, typer.Option("--json", help="print JSON")] = False) -> None:
     """List what waits, oldest first, each with the reason."""
-    rows = [dict(row) for row in reviews.waiting(open_read_only(home_of(load_config())))]
+    with open_read_only(home_of(load_config())) as store:
+        rows = [dict(row) for row in reviews.waiting(store)]
     if json:
         print_json(rows)
         return
@@ -49,17 +50,13 @@ def refuse(identifiers: Identifiers) -> None:
 def _decide(config: Config, identifiers: list[str], verdict: reviews.Verdict) -> None:
     """Record one verdict on several things, all or none. Raises InputError for an id that does not wait."""
     home = home_of(config)
-    open_read_only(home).close()
-    store = open_store(home)
-    try:
+    with open_existing(home) as store:
         subjects = {one: reviews.subject_of(store, one) for one in identifiers}
         unknown = [one for one, subject in subjects.items() if subject is None]
         if unknown:
             raise InputError(f"{unknown[0]!r} does not wait for a decision (see `held list`)")
         for one, subject in subjects.items():
             _decide_one(store, config, subject, one, verdict)
-    finally:
-        store.close()
     wakeup.notify(home, "learner")
     print_json({verdict: identifiers})
 

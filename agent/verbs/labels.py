@@ -23,7 +23,7 @@ from policies.label import Label, Verdict
 from policies.labelling import Case
 from store import calibrations, labels
 from store.clock import new_id
-from store.database import Store, open_read_only, open_store
+from store.database import Store, open_existing
 from store.home import home_of
 from store.printing import print_json, print_table
 from store.settings import load_config
@@ -46,7 +46,8 @@ def review(
     if not sys.stdin.isatty():
         raise ConfigError("labels review needs a terminal (`run.py correct` takes one answer without)")
     config = load_config()
-    given = review_labels(config, _opened(config), Console(), terminal_key, limit=limit, above=above)
+    with open_existing(home_of(config)) as store:
+        given = review_labels(config, store, Console(), terminal_key, limit=limit, above=above)
     print_json({"reviewed": given})
 
 
@@ -54,7 +55,8 @@ def review(
 def rerun(json: Annotated[bool, typer.Option("--json", help="print JSON")] = False) -> None:
     """Label every stored decision again, by today's labellers; the old labels stay in the history."""
     config = load_config()
-    counts = asyncio.run(label_again(_opened(config), config))
+    with open_existing(home_of(config)) as store:
+        counts = asyncio.run(label_again(store, config))
     if json:
         print_json(counts)
     else:
@@ -65,11 +67,11 @@ def rerun(json: Annotated[bool, typer.Option("--json", help="print JSON")] = Fal
 def calibrate(json: Annotated[bool, typer.Option("--json", help="print JSON")] = False) -> None:
     """Fit the confidence of each labeller to the corrections in the store; used from now on."""
     config = load_config()
-    store = _opened(config)
-    fitted, too_few = own_calibrations(store, config)
-    with store.write() as connection:
-        for calibration in fitted:
-            calibrations.put(connection, calibration)
+    with open_existing(home_of(config)) as store:
+        fitted, too_few = own_calibrations(store, config)
+        with store.write() as connection:
+            for calibration in fitted:
+                calibrations.put(connection, calibration)
     if json:
         print_json({"fitted": [one.model_dump() for one in fitted], "too_few": too_few})
         return
@@ -157,8 +159,3 @@ def _correct(ingest: Ingest, config: Config, case: Case, vote: Label, verdict: V
         "author": getpass.getuser(),
     }
     return ingest.correction(config.bus.agent, correction, "cli")
-
-
-def _opened(config: Config) -> Store:
-    open_read_only(home_of(config)).close()
-    return open_store(home_of(config))

@@ -9,9 +9,10 @@ from agent.ingest import Ingest
 from agent.language import detect_language
 from policies.config import Config
 from policies.errors import InputError
+from policies.turn import Turn
 from store import events, orders
 from store.clock import new_id
-from store.database import open_read_only, open_store
+from store.database import Store, open_existing
 from store.home import home_of
 from store.printing import print_json, print_table
 
@@ -26,25 +27,29 @@ def give_correction(
     author: str | None,
 ) -> None:
     """Correct one turn; it is applied at once, as one from the bus. Raises InputError for an unknown turn."""
-    open_read_only(home_of(config)).close()
-    store = open_store(home_of(config))
+    with open_existing(home_of(config)) as store:
+        known = _answer(store, turn)
+        correction = {
+            "event_id": new_id(),
+            "conversation_id": known.conversation_id,
+            "turn_event_id": turn,
+            "verdict": verdict,
+            "direction": direction,
+            "corrected": corrected,
+            "author": author,
+        }
+        Ingest(store, config, detect_language).correction(config.bus.agent, correction, "cli")
+    print_json({"correction": correction["event_id"], "turn": turn, "verdict": verdict})
+
+
+def _answer(store: Store, turn: str) -> Turn:
     known = events.get(store.connection, turn)
     if known is None or known.role != "assistant":
         raise InputError(
             f"{turn!r} is not the event id of an assistant turn: the page `turns` of `run.py ui` shows them,"
             " the publisher returns them"
         )
-    correction = {
-        "event_id": new_id(),
-        "conversation_id": known.conversation_id,
-        "turn_event_id": turn,
-        "verdict": verdict,
-        "direction": direction,
-        "corrected": corrected,
-        "author": author,
-    }
-    Ingest(store, config, detect_language).correction(config.bus.agent, correction, "cli")
-    print_json({"correction": correction["event_id"], "turn": turn, "verdict": verdict})
+    return known
 
 
 def give_command(config: Config, name: str, arguments: dict[str, Any], *, json: bool) -> None:
@@ -53,9 +58,8 @@ def give_command(config: Config, name: str, arguments: dict[str, Any], *, json: 
     Raises Unreachable when no learner runs, GuardRefused when the learner refuses.
     """
     home = home_of(config)
-    open_read_only(home).close()
-    store = open_store(home)
-    result = orders.give(store, home, config.bus.agent, name, arguments, sys.stderr.write)
+    with open_existing(home) as store:
+        result = orders.give(store, home, config.bus.agent, name, arguments, sys.stderr.write)
     if json:
         print_json(result)
     else:

@@ -24,7 +24,8 @@ def show_past(config: Config, version: str | None, *, forgetting: bool, json: bo
 
 def show_history(config: Config, version: str | None, *, json: bool) -> None:
     """Print versions with their steps and probes, oldest first."""
-    entries = history.timeline(open_read_only(home_of(config)), version)
+    with open_read_only(home_of(config)) as store:
+        entries = history.timeline(store, version)
     if json:
         print_json(entries)
         return
@@ -55,7 +56,8 @@ def show_history(config: Config, version: str | None, *, json: bool) -> None:
 
 def show_forgetting(config: Config, *, json: bool) -> None:
     """Print how well each learned direction is followed after each version, as a heat map of text."""
-    found = forgetting_of.matrix(open_read_only(home_of(config)))
+    with open_read_only(home_of(config)) as store:
+        found = forgetting_of.matrix(store)
     if json:
         print_json(found)
         return
@@ -76,7 +78,8 @@ def _heat(cell: list[float] | None) -> str:
 
 def show_one(config: Config, identifier: str, *, json: bool) -> None:
     """Print one thing with its causes and effects."""
-    found = history.show(open_read_only(home_of(config)), identifier)
+    with open_read_only(home_of(config)) as store:
+        found = history.show(store, identifier)
     if json:
         print_json(found)
         return

@@ -14,13 +14,13 @@ from store.status import summary
 
 def show_status(config: Config, *, json: bool, watch: bool) -> None:
     """Print the summary; with `watch` a screen of it, and of how it went lately, until interrupted."""
-    store = open_read_only(home_of(config))
-    if watch:
-        watch_status(store, json=json)
-    elif json:
-        print_json(summary(store))
-    else:
-        _print(summary(store))
+    with open_read_only(home_of(config)) as store:
+        if watch:
+            watch_status(store, json=json)
+        elif json:
+            print_json(summary(store))
+        else:
+            _print(summary(store))
 
 
 def _print(now: dict[str, Any]) -> None:

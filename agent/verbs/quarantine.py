@@ -8,7 +8,7 @@ import typer
 
 from policies.errors import InputError
 from store import quarantine, wakeup
-from store.database import open_read_only, open_store
+from store.database import open_existing, open_read_only
 from store.home import home_of
 from store.printing import moment, print_json, print_table
 from store.settings import load_config
@@ -23,7 +23,8 @@ Identifiers = Annotated[list[str], typer.Argument(metavar="ID...", help="as `qua
 @commands.command("list")
 def show(json: Annotated[bool, typer.Option("--json", help="print JSON")] = False) -> None:
     """List what is in quarantine, oldest first: the reason, and how far it caused the breach (1: most)."""
-    rows = [dict(row) for row in quarantine.waiting(open_read_only(home_of(load_config())))]
+    with open_read_only(home_of(load_config())) as store:
+        rows = [dict(row) for row in quarantine.waiting(store)]
     if json:
         print_json(rows)
         return
@@ -47,14 +48,9 @@ def drop(identifiers: Identifiers) -> None:
 def _decide(identifiers: list[str], word: quarantine.Word) -> None:
     """Record one word on several examples, all or none. Raises InputError for one that is not there."""
     home = home_of(load_config())
-    open_read_only(home).close()
-    store = open_store(home)
-    try:
-        with store.write() as connection:
-            for identifier in identifiers:
-                if not quarantine.decide(connection, identifier, word):
-                    raise InputError(f"{identifier!r} is not in quarantine (see `quarantine list`)")
-    finally:
-        store.close()
+    with open_existing(home) as store, store.write() as connection:
+        for identifier in identifiers:
+            if not quarantine.decide(connection, identifier, word):
+                raise InputError(f"{identifier!r} is not in quarantine (see `quarantine list`)")
     wakeup.notify(home, "learner")
     print_json({word: identifiers})

@@ -41,12 +41,9 @@ def show_window(
 
 def _running(home: Path) -> UiConfig | None:
     """Return where `run.py up` serves the ui of a state folder, None where it does not."""
-    store = open_read_only(home)
-    try:
+    with open_read_only(home) as store:
         row = store.row("SELECT 1 FROM processes WHERE name = 'ui' AND state = 'ready'")
         return None if row is None else Config.model_validate(state.get(store, "config")).ui
-    finally:
-        store.close()
 
 
 def _serve(config: Config, home: Path, *, show: bool, json: bool) -> None:

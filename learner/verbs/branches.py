@@ -99,6 +99,8 @@ def _graph(house: House) -> list[dict[str, Any]]:
     named: dict[str, list[str]] = {}
     for row in _branches(house):
         named.setdefault(row["version"], []).append(row["branch"])
+    graph = versions.every(house.store)
+    vectors = applications.in_each(applications.every(house.store), graph)
     return [
         {
             "in_force": version.id == in_force.id,
@@ -107,11 +109,11 @@ def _graph(house: House) -> list[dict[str, Any]]:
             "kind": version.kind,
             "state": version.state,
             "branches": named.get(version.id, []),
-            "vectors": {a.vector: a.scale for a in applications.in_weights(house.store, version)},
+            "vectors": applications.scales(vectors[version.id]),
             "note": version.note,
             "created": version.created,
         }
-        for version in reversed(versions.every(house.store))
+        for version in reversed(graph)
     ]
 
 

@@ -14,7 +14,7 @@ from learner.verbs.printing import say
 from policies.config import Config
 from policies.errors import InputError
 from store import orders, state, versions
-from store.database import Store, open_read_only, open_store
+from store.database import Store, open_existing, open_read_only
 from store.home import VERSIONS, home_of
 from store.settings import load_config
 from store.versions import Version
@@ -97,11 +97,5 @@ def opened(*, write: bool = False) -> Iterator[House]:
     """Open the state folder of the configuration, to read, or to write orders. It must be there."""
     config = load_config()
     home = home_of(config)
-    store = open_read_only(home)
-    if write:
-        store.close()
-        store = open_store(home)
-    try:
+    with open_existing(home) if write else open_read_only(home) as store:
         yield House(config, home, store)
-    finally:
-        store.close()

@@ -47,3 +47,16 @@ def test_a_vector_is_in_the_weights_from_its_addition_to_its_removal_on_that_lin
     assert [a.vector for a in applications.in_weights(store, trained)] == ["json"]
     assert applications.in_weights(store, removed) == []
     assert applications.in_weights(store, beside) == []
+
+
+def test_a_vector_that_was_added_twice_counts_twice_until_one_is_taken_out(store: Store) -> None:
+    line = [version(store, None, "base")]
+    for undoes in (None, None, 1):
+        line.append(version(store, line[-1], "vector"))
+        undone = None if undoes is None else line[undoes].id
+        done = Application(version_id=line[-1].id, vector="json", vector_id="1", scale=0.5, undoes=undone)
+        with store.write() as connection:
+            applications.add(connection, done)
+    inside = applications.in_each(applications.every(store), versions.every(store))
+    assert [applications.scales(inside[one.id]).get("json") for one in line] == [None, 0.5, 1.0, 0.5]
+    assert {one.id: applications.in_weights(store, one) for one in line} == inside

@@ -13,7 +13,7 @@ import pytest
 
 from policies.errors import ConfigError, HeedloopError
 from store import database
-from store.database import FILE_NAME, Store, open_read_only, open_store
+from store.database import FILE_NAME, Store, open_existing, open_read_only, open_store
 
 
 def add_one(home: Path, times: int) -> None:
@@ -79,6 +79,17 @@ def test_reading_needs_a_store_and_cannot_write(tmp_path: Path) -> None:
     reader = open_read_only(tmp_path)
     with pytest.raises(sqlite3.OperationalError):
         reader.connection.execute("INSERT INTO counters VALUES ('n', 1)")
+
+
+def test_a_store_that_must_be_there_is_not_made_and_a_block_closes_what_it_opened(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="nothing has run there yet"):
+        open_existing(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    open_store(tmp_path).close()
+    with open_existing(tmp_path) as store, store.write() as connection:
+        connection.execute("INSERT INTO counters VALUES ('n', 1)")
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        store.rows("SELECT * FROM counters")
 
 
 def test_a_foreign_file_is_one_clear_line(tmp_path: Path) -> None:
