@@ -4,11 +4,12 @@
 #   bash deploy/credentials.sh FOLDER BROKER-NAME CLIENT...
 #   bash deploy/credentials.sh /etc/heedloop broker.example loop operator coder
 # Give a client ca.crt and its own .crt, .key (or .password). Keep ca.key off the broker's machine if you can.
+# Run by root it gives the users mosquitto and heedloop, where they exist, what is theirs: broker.* and loop.*.
 set -euo pipefail
 umask 077
 
 if [ $# -lt 3 ]; then
-    sed -n '2,6s/^# \?//p' "$0" >&2
+    sed -n '2,7s/^# \?//p' "$0" >&2
     exit 2
 fi
 for program in openssl mosquitto_passwd; do
@@ -53,4 +54,13 @@ for client in "$@"; do
     fi
 done
 chmod 600 -- *.key *.password broker.passwords
+# Certificates are no secrets, and mosquitto and heedloop read them without root: the mask above hid them.
+chmod 755 .
+chmod 644 -- *.crt
+
+is_user() { id "$1" >/dev/null 2>&1; }
+if [ "$(id -u)" = 0 ]; then
+    if is_user mosquitto; then chown mosquitto broker.crt broker.key broker.passwords; fi
+    if is_user heedloop && [ -e loop.key ]; then chown heedloop loop.crt loop.key loop.password; fi
+fi
 echo "$folder: ready for $broker and $*" >&2

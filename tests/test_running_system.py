@@ -9,11 +9,13 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Thread
 from typing import Any
 from uuid import uuid4
 
@@ -71,11 +73,27 @@ class System:
         environment["HEEDLOOP_SOURCE__WATCH"] = json.dumps([str(self.log)])
         home.mkdir(mode=0o700)
         self.output = home / "up.log"
+        self.environment = environment
+        self.told: list[str] = []
+        service = {"NOTIFY_SOCKET": str(self._systemd()), "WATCHDOG_USEC": "2000000"}
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, str(RUN), "up"], env=environment, stdout=output, stderr=output
+                [sys.executable, str(RUN), "up"], env=environment | service, stdout=output, stderr=output
             )
-        self.environment = environment
+
+    def _systemd(self) -> Path:
+        """Listen as systemd does, for good; returns the address. What is told goes into `told`."""
+        address = self.home.parent / "notify"
+        channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        channel.bind(str(address))
+
+        def listen() -> None:
+            with channel:
+                while True:
+                    self.told.append(channel.recv(100).decode())
+
+        Thread(target=listen, daemon=True).start()
+        return address
 
     @property
     def store(self) -> Store:
@@ -341,6 +359,10 @@ def test_http_takes_orders_from_who_has_the_token_and_nobody_else_reads_the_fold
 
 def test_sigterm_ends_it_cleanly_and_nothing_is_left(system: System) -> None:
     pids = [system.ask(f"SELECT pid FROM processes WHERE name = '{name}'") for name in ("vllm", "learner")]
+    eventually(lambda: "READY=1" in system.told, 30, "telling systemd")
+    assert set(system.told) == {"READY=1", "WATCHDOG=1"}
     assert system.stop() == 0, system.output.read_text()[-3000:]
+    eventually(lambda: "STOPPING=1" in system.told, 30, "telling systemd of the end")
+    assert system.told.count("READY=1") == system.told.count("STOPPING=1") == 1
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
     assert system.ask("SELECT count(*) FROM processes WHERE state != 'stopped'") == 0

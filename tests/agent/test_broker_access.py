@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pwd
 import socket
 import ssl
 import subprocess
+import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiomqtt
+import psutil
 import pytest
 from brokers import find_mosquitto, free_port
 
@@ -36,6 +39,7 @@ class Door:
 
     def __init__(self, folder: Path, plain: int, secure: int) -> None:
         self.folder, self.plain, self.secure = folder, plain, secure
+        self.pid = 0
 
     def certificates(self, client: str) -> Certificates:
         return Certificates(
@@ -62,26 +66,57 @@ class Door:
             yield client
 
 
+def broker_user() -> int:
+    """Return the user that mosquitto runs as: its own where root starts it and there is one."""
+    try:
+        return os.geteuid() or pwd.getpwnam("mosquitto").pw_uid
+    except KeyError:
+        return 0
+
+
+def documented_set_up(folder: Path) -> None:
+    """Do what the head of mosquitto.conf says, in another folder, up to the broker's own restart."""
+    lines = (DEPLOY / "mosquitto.conf").read_text().splitlines()
+    text = "\n".join(line[4:] for line in lines if line.startswith("#   ")).replace(
+        "/etc/heedloop", str(folder)
+    )
+    if broker_user() == os.geteuid():  # only root gives files away, and only to a user that exists
+        text = text.replace(" -o mosquitto", "")
+    *commands, restart = text.splitlines()
+    assert "systemctl restart" in restart
+    for command in commands:
+        subprocess.run(["bash", "-euc", command], cwd=DEPLOY.parent, check=True, capture_output=True)
+
+
 @pytest.fixture(scope="module")
-def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+def door() -> Iterator[Door]:
     program = find_mosquitto()
     if program is None:
         if "mosquitto" in os.environ.get("HEEDLOOP_REQUIRE", "").split(","):
             pytest.fail("mosquitto is not installed, and HEEDLOOP_REQUIRE asks for it")
         pytest.skip("mosquitto is not installed")
-    folder = tmp_path_factory.mktemp("door")
-    script = ["bash", str(DEPLOY / "credentials.sh"), str(folder), "broker.test", *CLIENTS]
-    subprocess.run(script, check=True, capture_output=True)
-    (folder / "mosquitto.acl").write_text((DEPLOY / "mosquitto.acl").read_text())
-    found = Door(folder, free_port(), free_port())
+    with tempfile.TemporaryDirectory() as made:  # others may not enter pytest's own folder
+        Path(made).chmod(0o711)
+        found = Door(Path(made) / "heedloop", free_port(), free_port())
+        documented_set_up(found.folder)
+        script = ["bash", str(DEPLOY / "credentials.sh"), str(found.folder), "broker.example", "other"]
+        subprocess.run(script, check=True, capture_output=True)
+        yield from running(found, program)
+
+
+def running(found: Door, program: str) -> Iterator[Door]:
+    """Run mosquitto until the tests have ended."""
+    folder = found.folder
     text = (DEPLOY / "mosquitto.conf").read_text().replace("/etc/heedloop", str(folder))
     assert "listener 1883 127.0.0.1\n" in text
     assert "listener 8883\n" in text
     text = text.replace("listener 1883", f"listener {found.plain}")
     text = text.replace("listener 8883", f"listener {found.secure}")
-    (folder / "mosquitto.conf").write_text(f"user {os.environ.get('USER') or 'root'}\n{text}")
+    user = "user root\n" if broker_user() == 0 else ""
+    (folder / "mosquitto.conf").write_text(user + text)
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([program, "-c", str(folder / "mosquitto.conf")], stderr=log, stdout=log)
+    found.pid = process.pid
     deadline = time.monotonic() + WAIT_S
     while time.monotonic() < deadline:
         assert process.poll() is None, (folder / "log").read_text()
@@ -92,6 +127,13 @@ def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
     yield found
     process.terminate()
     process.wait(10)
+
+
+def test_the_broker_reads_its_files_without_root(door: Door) -> None:
+    assert psutil.Process(door.pid).uids().real == broker_user()
+    assert "Error" not in (door.folder / "log").read_text()
+    for name in ("broker.key", "broker.crt", "broker.passwords", "mosquitto.acl"):
+        assert (door.folder / name).stat().st_uid == broker_user()
 
 
 async def received(
@@ -269,8 +311,10 @@ def test_old_tls_is_not_spoken(door: Door) -> None:
 
 def test_what_the_script_makes_is_private_and_stays(door: Door) -> None:
     before = {path.name: path.read_bytes() for path in door.folder.glob("*.key")}
-    script = ["bash", str(DEPLOY / "credentials.sh"), str(door.folder), "broker.test", *CLIENTS, "fifth"]
+    script = ["bash", str(DEPLOY / "credentials.sh"), str(door.folder), "broker.example", *CLIENTS, "fifth"]
     subprocess.run(script, check=True, capture_output=True)
+    assert door.folder.stat().st_mode & 0o777 == 0o755
+    assert {path.stat().st_mode & 0o777 for path in door.folder.glob("*.crt")} == {0o644}
     assert {path.stat().st_mode & 0o777 for path in door.folder.glob("*.key")} == {0o600}
     assert (door.folder / "broker.passwords").stat().st_mode & 0o777 == 0o600
     for name, content in before.items():

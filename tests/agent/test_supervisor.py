@@ -380,6 +380,45 @@ def test_the_unit_asks_for_what_the_supervisor_gives() -> None:
     assert int(next(line for line in unit.splitlines() if line.startswith("WatchdogSec="))[12:]) >= 30
 
 
+FAKE = """#!/usr/bin/env bash
+case $(basename "$0") in
+systemctl) grep -h "^$3=" "$UNIT" | tail -1 | cut -d= -f2- | sed "s|%S|/var/lib|g; s|%C|/var/cache|g" ;;
+getent) echo "$2:x:7:7::/var/lib/$2:/usr/sbin/nologin" ;;
+id) echo 7 ;;
+setpriv) pwd; echo "$@"; env ;;
+esac
+"""
+"""Programs of a machine with the unit: `$3` of systemctl is the property that is asked for."""
+
+
+def test_a_verb_is_run_as_the_service_with_its_user_settings_and_secrets(tmp_path: Path) -> None:
+    deploy = Path(__file__).parents[2] / "deploy"
+    (tmp_path / "environment").write_text("HEEDLOOP_BUS__URL=mqtt://loop:secret@127.0.0.1:1883\n")
+    script = (deploy / "as_service.sh").read_text().replace("/etc/heedloop", str(tmp_path))
+    for name in ("systemctl", "getent", "id", "setpriv"):
+        (tmp_path / name).write_text(FAKE)
+        (tmp_path / name).chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "UNIT": str(deploy / "heedloop.service")}
+    command = ["bash", "-c", script, "as_service.sh", "config", "show"]
+    run = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True)
+    folder, started, *variables = run.stdout.splitlines()
+    assert folder == "/"
+    assert started.startswith("--reuid heedloop --regid 7 --init-groups ")
+    assert started.endswith("/opt/heedloop/.venv/bin/python /opt/heedloop/run.py config show")
+    assert {
+        "HOME=/var/lib/heedloop",
+        "HEEDLOOP_HOME=/var/lib/heedloop",
+        "XDG_CONFIG_HOME=/etc",
+        "XDG_CACHE_HOME=/var/cache/heedloop",
+        "HEEDLOOP_BUS__URL=mqtt://loop:secret@127.0.0.1:1883",
+    } <= set(variables)
+    without = subprocess.run(
+        command, env={**environment, "UNIT": "/dev/null"}, capture_output=True, text=True, check=False
+    )
+    assert (without.returncode, without.stderr.count("\n")) == (2, 1)
+    assert "no unit heedloop" in without.stderr
+
+
 def test_log_that_grew_too_long_is_moved_aside_under_its_writer(tmp_path: Path) -> None:
     log = ChildLog(tmp_path / "vllm.log", limit=100)
     with log.open() as output:
