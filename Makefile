@@ -34,11 +34,11 @@ lint: $(READY) ## check style, types and the direction of imports
 	@$(VENV)/lint-imports
 
 BENCHMARKS := step labels ingest prefix_cache pacing serving learner learning demo poisoning guard forgetting versions vectors steering ui
-bench: $(READY) ## run the benchmarks (NAME=x for one; ARGS="--quick")
-	@for name in $(or $(NAME),$(BENCHMARKS)); do \
+bench: $(READY) ## run every benchmark, which takes hours (one of them: NAME=ui ARGS="--quick")
+	@failed=; for name in $(or $(NAME),$(BENCHMARKS)); do \
 		printf '\n== %s\n' "$$name"; \
-		$(VENV)/python -m "benchmarks.$$name" $(ARGS) || exit; \
-	done
+		$(VENV)/python -m "benchmarks.$$name" $(ARGS) || failed="$$failed $$name"; \
+	done; [ -z "$$failed" ] || { printf '\nfailed:%s\n' "$$failed"; exit 1; }
 
 audit: $(READY) ## compare with the lock file, and ask for known vulnerabilities (needs pip-audit and the network)
 	@bash requirements/audit.sh $(VENV)/python $(ARGS)

@@ -1,12 +1,12 @@
 """How often does the guard cry for nothing, and how soon does it see a fall?
 
-`python -m benchmarks.guard --json --checks FILE [--count 60]`. FILE keeps the scores of real checks between
+`python -m benchmarks.guard --json [--checks FILE] [--count 60]`. First the scores of real checks between
 which nothing changed: the base model, the items of each check drawn as the learner draws them, the batch size
-(and so the rounding in bf16) another each time. A run that was broken off goes on where FILE ends. From these
-scores `--resampled` checks are drawn: the items anew, as the learner does, for each of them one of the scores
-that it had. They are given to the guard as in a running system: one after the other, its evidence kept, until
-it sounds. For the power, a share of the right answers turns wrong from the first check on; `--allowed` are
-the falls that the guard is told to allow.
+(and so the rounding in bf16) another each time. FILE keeps them: a run that was broken off goes on where it
+ends, and one without FILE makes them anew. From these scores `--resampled` checks are drawn: the items anew,
+as the learner does, for each of them one of the scores that it had. They are given to the guard as in a
+running system: one after the other, its evidence kept, until it sounds. For the power, a share of the right
+answers turns wrong from the first check on; `--allowed` are the falls that the guard is told to allow.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import os
 import platform
 import random
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,13 +147,14 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--json", action="store_true", help="the last line is JSON anyway")
-    parser.add_argument("--checks", type=Path, required=True)
+    parser.add_argument("--checks", type=Path, help="keep the scores in this file, and go on from it")
     parser.add_argument("--count", type=int, default=60)
     parser.add_argument("--resampled", type=int, default=20_000)
     parser.add_argument("--allowed", type=float, nargs="+", default=[0.005, 0.02, GuardConfig().facts_drop])
     options = parser.parse_args()
     torch.set_num_threads(1)
-    baseline, checks = make_checks(options.checks, options.count)
+    with tempfile.TemporaryDirectory() as folder:
+        baseline, checks = make_checks(options.checks or Path(folder) / "checks.json", options.count)
     tolerances = {
         f"{allowed:g}": power(baseline, checks, GuardConfig(facts_drop=allowed))
         for allowed in options.allowed

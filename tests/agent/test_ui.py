@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from html import unescape
 from pathlib import Path
 from typing import NamedTuple
@@ -175,6 +176,15 @@ def test_what_was_rolled_back_and_why(ui: Ui) -> None:
     assert f"/{NAME}/steps/3" in page
 
 
+def test_what_is_in_quarantine_leads_to_the_rollback_and_the_probe_that_put_it_there(ui: Ui) -> None:
+    (entry,) = rows(ui.http, "quarantine")
+    (rollback,) = rows(ui.http, "rollbacks")
+    page = text(ui.http, f"/{NAME}/quarantine/{entry['id']}")
+    assert "The rollback that put it there" in page
+    assert f"/{NAME}/rollbacks/{rollback['id']}" in page
+    assert f"/{NAME}/probes/{rollback['probe']}" in page
+
+
 def test_what_waits_for_a_person(ui: Ui) -> None:
     assert sorted(str(row["what"]) for row in rows(ui.http, "waiting")) == ["held", "quarantine"]
 
@@ -189,8 +199,17 @@ def test_follow_rate_and_forgetting(ui: Ui) -> None:
 
 
 def test_doubtful_labels_are_those_of_which_nothing_is_sure(ui: Ui) -> None:
-    doubtful = {row["decision"] for row in rows(ui.http, "doubtful")}
-    assert not doubtful & {"talk-1#0", "web-1#0"}, "these were corrected"
+    for name, reaction in (("toss", "Why did you do that?"), ("rather", "No, shorter please.")):
+        said = (("user", "From now on be polite to me."), ("assistant", "No."), ("user", reaction))
+        ui_history.ingest(ui.store, name, *said)
+    wait_for(ui.http, "SELECT count(*) FROM digest.points WHERE doubt IS NOT NULL", 2)
+    doubtful = rows(ui.http, "doubtful")
+    assert [row["decision"] for row in doubtful] == ["toss-1#0", "rather-1#0"], (
+        "not those that were corrected"
+    )
+    assert [(row["vote"], row["said_by"]) for row in doubtful] == [("ignored", "reaction")] * 2
+    assert all(row["evidence"] and row["answer"] == "No." for row in doubtful)
+    assert "/decisions/toss-1~230" in text(ui.http, f"/{NAME}/doubtful")
 
 
 def test_search_finds_directions_and_decisions(ui: Ui) -> None:
@@ -285,6 +304,61 @@ def test_without_a_store_or_the_extra_it_says_what_to_do(home: Path, monkeypatch
         require_datasette()
 
 
+def claude_code(role: str, content: object, number: int) -> str:
+    """Return a line of a log of Claude Code."""
+    common = {"uuid": f"u{number}", "sessionId": "s", "isSidechain": False}
+    at = f"2026-11-29T09:00:{number:02}.000Z"
+    return json.dumps(
+        {**common, "type": role, "timestamp": at, "message": {"role": role, "content": content}}
+    )
+
+
+def test_the_five_commands_of_the_readme_end_at_ones_own_decisions(home: Path, tmp_path: Path) -> None:
+    log = tmp_path / "session.jsonl"
+    said = [("user", SENTENCE), ("assistant", [{"type": "text", "text": "Here is a Zeppelin."}])]
+    log.write_text("\n".join(claude_code(*turn, number) for number, turn in enumerate(said)) + "\n")
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/opened\n')
+    browser.chmod(0o755)
+    part = (ROOT / "README.md").read_text().partition("## Your own agent, in five commands")[2]
+    clone, enter, setup, ingest, window = part.partition("```bash\n")[2].partition("```")[0].splitlines()
+    assert (clone.split()[:2], enter, setup) == (["git", "clone"], "cd heedloop", "make setup")
+    program = [sys.executable, str(ROOT / "run.py")]
+    assert (ingest.split()[:3], window.split()[:2]) == (
+        [".venv/bin/python", "run.py", "ingest"],
+        [".venv/bin/python", "run.py"],
+    )
+    env = environment(home) | {"BROWSER": str(browser), "XDG_CONFIG_HOME": str(tmp_path)}
+    subprocess.run([*program, "ingest", str(log)], env=env, cwd=tmp_path, check=True, capture_output=True)
+    with served([*program, *window.split()[2:]], env, tmp_path) as (url, http):
+        assert (tmp_path / "opened").read_text().strip() == url
+        http.get(url).raise_for_status()
+        wait_for(http, "SELECT count(*) FROM digest.points", 1)
+        front = text(http, "/")
+        assert "Here is a Zeppelin." in front
+        assert SENTENCE in front
+        (decision,) = rows(http, "decisions")
+        assert decision["label"] == "ignored"
+        place = str(decision["id"]).replace("#", "~23")
+        assert "Here is a Zeppelin." in text(http, f"/{NAME}/decisions/{place}")
+
+
+@contextmanager
+def served(command: list[str], env: dict[str, str], folder: Path) -> Iterator[tuple[str, httpx.Client]]:
+    """Run a ui for the time of the block: its address, with the token, and a client without."""
+    process = subprocess.Popen(command, env=env, cwd=folder, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        url = process.stdout.readline().strip()
+        with httpx.Client(base_url=url.partition("?")[0], timeout=START_S, follow_redirects=True) as http:
+            wait_until_open(http)
+            yield url, http
+    finally:
+        process.terminate()
+        process.wait(30)
+        process.stdout.close()
+
+
 def chromium(ui: Ui, path: str, *arguments: str) -> str:
     """Return what a browser without network makes of a page."""
     if shutil.which("chromium") is None:
@@ -334,14 +408,14 @@ def test_the_ui_of_up_may_be_killed_and_comes_back(home: Path, store: Store) -> 
         with httpx.Client(
             base_url=f"http://127.0.0.1:{port}", timeout=START_S, follow_redirects=True
         ) as http:
-            wait_until_open(http, port)
+            wait_until_open(http)
             http.get("/", params={"token": ui_token(home)}).raise_for_status()
             wait_for(http, "SELECT count(*) FROM decisions", 4)
         process.send_signal(end)
         assert process.wait(30) in (code, -end)
 
 
-def wait_until_open(http: httpx.Client, port: int) -> None:
+def wait_until_open(http: httpx.Client) -> None:
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline:
         try:
@@ -350,4 +424,4 @@ def wait_until_open(http: httpx.Client, port: int) -> None:
             time.sleep(0.1)
         else:
             return
-    raise TimeoutError(f"nobody listens at {port}")
+    raise TimeoutError(f"nobody listens at {http.base_url}")
