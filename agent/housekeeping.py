@@ -1,4 +1,6 @@
-"""What the loop does beside its work so that months do not show: old rows go, the write-ahead log is cut."""
+"""What the loop does beside its work so that months do not show: old rows go, with the room that they took,
+and the write-ahead log is cut.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +15,14 @@ from store import offsets
 from store.checkpoint import checkpoint
 from store.clock import now_ms
 from store.database import Store
-from store.retention import Cutoffs, sweep
+from store.retention import Cutoffs, give_back, sweep
 
 log = structlog.get_logger(__name__)
 
 _DAY_MS = 86_400_000
 _BREATH_S = 0.1
+_PAGES = 1_000
+"""Of 4 KiB, given back in one transaction."""
 CHECKPOINT_EVERY_S = 60.0
 CHECKPOINT_ABOVE = 8 * 2**20
 """Bytes of the log that are cut within a minute; smaller ones are cut with the sweep."""
@@ -39,7 +43,10 @@ async def keep_house(config: RetentionConfig, writer: Writer) -> None:
 
 
 async def clean(config: RetentionConfig, writer: Writer) -> dict[str, int]:
-    """Remove all that is old, a small transaction at a time. Returns how many rows of each kind."""
+    """Remove all that is old, a small transaction at a time, and give back the room that it took.
+
+    Returns how many rows of each kind, and how many pages.
+    """
     total: dict[str, int] = {}
     while removed := await writer.run(sweep, cutoffs(config, now_ms()), config.batch):
         for name, number in removed.items():
@@ -48,6 +55,9 @@ async def clean(config: RetentionConfig, writer: Writer) -> dict[str, int]:
     if config.offsets_days is not None:
         before = now_ms() - int(config.offsets_days * _DAY_MS)
         total["offsets"] = await writer.run(_forget_places, before)
+    while given := await writer.run(give_back, _PAGES):
+        total["free_pages"] = total.get("free_pages", 0) + given
+        await asyncio.sleep(_BREATH_S)
     if any(total.values()):
         log.info("old rows removed or looked at", **total)
     return total

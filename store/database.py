@@ -82,6 +82,7 @@ def open_store(home: Path) -> Store:
     connection = _connect(f"file:{path}?mode=rwc")
     try:
         path.chmod(0o600)
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of a new file; an older one needs a VACUUM
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")

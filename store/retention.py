@@ -65,6 +65,20 @@ def sweep(store: Store, cutoffs: Cutoffs, batch: int) -> dict[str, int]:
     return {name: number for name, number in looked.items() if number}
 
 
+def give_back(store: Store, pages: int) -> int:
+    """Cut free pages off the database, so many at most; the next checkpoint makes the file smaller.
+
+    Returns how many went. A store that was made before this was so keeps them until somebody runs VACUUM.
+    """
+    before = _free_pages(store)
+    store.connection.executescript(f"PRAGMA incremental_vacuum({pages})")  # `execute` does one page of it
+    return before - _free_pages(store)
+
+
+def _free_pages(store: Store) -> int:
+    return int(store.rows("PRAGMA freelist_count")[0][0])
+
+
 def _answers(connection: sqlite3.Connection, before: int, batch: int) -> int:
     """Remove answers, but those of corrected turns. Returns how many were looked at.
 

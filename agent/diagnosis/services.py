@@ -61,6 +61,7 @@ def store(_: Config, home: Path) -> Iterator[Finding]:
         opened = open_store(home)
         damage = [str(row[0]) for row in opened.rows("PRAGMA quick_check")]
         events = opened.rows("SELECT count(*) FROM events")[0][0]
+        shrinks = opened.rows("PRAGMA auto_vacuum")[0][0] != 0
         opened.close()
     except (ConfigError, sqlite3.DatabaseError) as error:
         yield missing("store", str(error), f"move {home / FILE_NAME} away; a fresh one is made")
@@ -70,6 +71,10 @@ def store(_: Config, home: Path) -> Iterator[Finding]:
         return
     if damage != ["ok"]:
         yield missing("store", f"damaged: {damage[0]}", f"sqlite3 {home / FILE_NAME} .recover")
+    elif not shrinks:
+        vacuum = f'sqlite3 {home / FILE_NAME} "PRAGMA auto_vacuum = INCREMENTAL; VACUUM"'
+        detail = f"{home / FILE_NAME}: {events} events; an older file, which never gets smaller"
+        yield warn("store", detail, f"once, with everything stopped: {vacuum}")
     else:
         yield ok("store", f"{home / FILE_NAME}: {events} events")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -103,6 +104,20 @@ def test_store_is_opened_and_a_wrong_file_is_named(home: Path) -> None:
     broken = only(services.store(Config(), home))
     assert broken.verdict == "missing"
     assert "not a store of heedloop" in broken.detail
+
+
+def test_an_older_store_is_told_how_to_give_room_back_and_that_works(home: Path) -> None:
+    opened = open_store(home)
+    opened.connection.execute("PRAGMA auto_vacuum = NONE")
+    opened.connection.execute("VACUUM")
+    opened.close()
+    finding = only(services.store(Config(), home))
+    assert (finding.verdict, "never gets smaller" in finding.detail) == ("warn", True)
+    advised = finding.advice.split('"')[1]
+    connection = sqlite3.connect(home / "heedloop.db")
+    connection.executescript(advised)
+    connection.close()
+    assert only(services.store(Config(), home)).verdict == "ok"
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from agent.housekeeping import clean, cutoffs, keep_house
 from agent.writer import Writer
 from policies.config import RetentionConfig
 from store import offsets
+from store.checkpoint import checkpoint
 from store.database import Store
 from store.offsets import Offset
 from store.write_ahead_log import log_bytes
@@ -33,6 +34,25 @@ async def test_places_in_files_that_are_gone_are_forgotten_when_old(home: Path, 
     writer = await Writer.open(home)
     assert await clean(RetentionConfig(), writer) == {"offsets": 1}
     assert {one.path for one in offsets.known(store)} == {str(there), "/gone/new.jsonl"}
+    await writer.close()
+
+
+async def test_the_file_gets_smaller_when_old_rows_go(home: Path, store: Store) -> None:
+    with store.write() as connection:
+        connection.executemany(
+            "INSERT INTO dead_letters (source, reason, payload, bytes, received, digest)"
+            " VALUES ('s', 'r', ?, 0, 1, ?)",
+            [("x" * 20_000, str(number)) for number in range(50)],
+        )
+    checkpoint(store)
+    full = store.path.stat().st_size
+    writer = await Writer.open(home)
+    keeping = asyncio.create_task(keep_house(RetentionConfig(every_s=0.1), writer))
+    async with asyncio.timeout(30):
+        while store.path.stat().st_size > full - 1_000_000:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    keeping.cancel()
+    await asyncio.gather(keeping, return_exceptions=True)
     await writer.close()
 
 

@@ -51,6 +51,26 @@ def corrected(store: Store, turn: str) -> None:
         )
 
 
+def test_what_goes_gives_its_room_back(store: Store) -> None:
+    with store.write() as connection:
+        connection.executemany(
+            "INSERT INTO dead_letters (source, reason, payload, bytes, received, digest)"
+            " VALUES ('s', 'r', ?, 0, 1, ?)",
+            [("x" * 20_000, str(number)) for number in range(100)],
+        )
+    checkpoint(store)
+    full = store.path.stat().st_size
+    assert full > 2_000_000
+    assert swept(store) == {"dead_letters": 100}
+    given = []
+    while number := retention.give_back(store, 200):
+        given.append(number)
+    checkpoint(store)
+    assert full - store.path.stat().st_size >= 4096 * sum(given) > 2_000_000
+    assert max(given) == 200, "never more in one transaction"
+    assert one(store, "PRAGMA quick_check") == "ok"
+
+
 def test_conversations_that_taught_nothing_keep_their_ids_alone(store: Store) -> None:
     decision = add_decision(store, "t1", "plain")
     with store.write() as connection:
