@@ -16,8 +16,10 @@ TIMEOUT_S = 60.0
 class LiveServer:
     """An OpenAI-compatible server at `url`; `at_once` bounds its requests under way."""
 
-    def __init__(self, url: str, model: str, max_tokens: int, at_once: int) -> None:
-        self._http = httpx.Client(base_url=url, timeout=TIMEOUT_S, trust_env=False)
+    def __init__(
+        self, url: str, model: str, max_tokens: int, at_once: int, timeout_s: float = TIMEOUT_S
+    ) -> None:
+        self._http = httpx.Client(base_url=url, timeout=timeout_s, trust_env=False)
         self._model, self._max_tokens, self._at_once = model, max_tokens, at_once
 
     def answers(self, conversations: Sequence[Sequence[Message]]) -> list[str]:

@@ -363,6 +363,12 @@ def initial_schema(db: Database) -> None:
             db.execute(statement)
 
 
+@migrations()
+def steering_vector_id(db: Database) -> None:
+    """Let a version say which file it steers by: another one may take the name later."""
+    db.execute("ALTER TABLE steering ADD COLUMN vector_id TEXT")
+
+
 INDEXES = """
 DROP INDEX examples_by_state;
 CREATE INDEX examples_by_state ON examples (kind, state, id, quota, parent, created);

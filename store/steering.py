@@ -14,6 +14,7 @@ from store.versions import Version, path
 class Slot(BaseModel):
     """One vector in use: `scale` times it, at `layer` (None: at its own).
 
+    `vector_id` is that of its file, for another one may take the name later (None: the one that has it).
     `anneal` lets the scale fall as the weights learn the direction.
     """
 
@@ -23,13 +24,15 @@ class Slot(BaseModel):
     scale: float
     layer: int | None = None
     anneal: bool = False
+    vector_id: str | None = None
 
 
 def put(connection: sqlite3.Connection, version_id: str, slots: Iterable[Slot]) -> None:
     """Write down what a version of kind `steer` adds: all of it, not what it changed."""
     connection.executemany(
-        "INSERT INTO steering VALUES (?, ?, ?, ?, ?)",
-        [(version_id, slot.name, slot.scale, slot.layer, slot.anneal) for slot in slots],
+        "INSERT INTO steering (version_id, name, scale, layer, anneal, vector_id)"
+        " VALUES (:version_id, :name, :scale, :layer, :anneal, :vector_id)",
+        [{"version_id": version_id, **slot.model_dump()} for slot in slots],
     )
 
 
@@ -39,4 +42,4 @@ def of_version(store: Store, version: Version) -> list[Slot]:
     if newest is None:
         return []
     rows = store.rows("SELECT * FROM steering WHERE version_id = ? ORDER BY name", (newest.id,))
-    return [Slot(**{key: row[key] for key in Slot.model_fields}) for row in rows]
+    return [Slot.model_validate({key: row[key] for key in row.keys()}) for row in rows]  # noqa: SIM118

@@ -8,6 +8,7 @@ direction, which the probes measure without any vector, its scale falls, and at 
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 
 import structlog
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -19,7 +20,7 @@ from learner.steering.pairs import from_examples, ids_of
 from policies.config import SteeringConfig
 from policies.errors import GuardRefused, InputError
 from policies.example import Example
-from store import examples, probes
+from store import examples, outbox, probes, versions
 from store.database import Store
 from store.steering import Slot
 
@@ -30,6 +31,14 @@ LEARNED = 0.9
 STEP = 0.1
 """A scale that would change less stays: each change is a version."""
 TRIES, WEAKER = 3, 0.6
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """The corrections that a vector was last made of; `refused_at`: under which version it was refused."""
+
+    made_of: tuple[str, ...]
+    refused_at: str | None = None
 
 
 class InstantLayer:
@@ -46,10 +55,13 @@ class InstantLayer:
     ) -> None:
         self._store, self._config, self._live, self._vectors = store, config, live, vectors
         self._model, self._tokenizer = model, tokenizer
-        self._made_of: dict[str, tuple[str, ...]] = {}
+        self._tried: dict[str, _Tried] = {}
 
     def look(self) -> None:
-        """Make or renew the vector of each direction with new corrections that are still to be trained on."""
+        """Make or renew the vector of each direction with new corrections that are still to be trained on.
+
+        One that is refused is tried again when another version is in force, or after the next correction.
+        """
         if not self._config.auto:
             return
         waiting = {found.example.direction for found in examples.pending(self._store)}
@@ -68,8 +80,7 @@ class InstantLayer:
                     self._live.off(slot.name, str(error))
 
     def _anneal(self, slot: Slot) -> None:
-        direction = self._vectors.open(slot.name).direction
-        followed = None if direction is None else self._followed(direction)
+        followed = self._followed(self._vectors.open(slot.name, slot.vector_id).directions)
         if followed is None:
             return
         if followed >= LEARNED:
@@ -78,31 +89,41 @@ class InstantLayer:
             self._live.on(slot.model_copy(update={"scale": 1 - followed}))
 
     def _renew(self, direction: str, corrections: list[Example]) -> None:
-        name, made_of = name_of(direction), tuple(example.id for example in corrections)
-        pairs = from_examples(corrections)
-        if not pairs or self._made_of.get(direction) == made_of:
+        before, made_of = self._tried.get(direction), tuple(example.id for example in corrections)
+        if before == _Tried(made_of) or before == _Tried(made_of, self._version()):
             return
-        self._made_of[direction] = made_of
         try:
-            ids = [ids_of(self._tokenizer, pair, ANSWER_TOKENS) for pair in pairs]
-            directions = find_directions(self._model, ids)
-            layers = directions.mean.shape[0]
-            layer = min(layers - 1, int(layers * self._config.depth))
-            vector = SteeringVector(
-                name=name,
-                model_hash=self._vectors.model_hash,
-                method="mean",
-                layer=layer,
-                strength=self._config.strength,
-                norm=float(directions.mean[layer].norm()),
-                pairs=len(pairs),
-                source="corrections, at once",
-                direction=direction,
-            )
-            self._vectors.keep(vector, directions)
-            self._switch_on(self._live.slot(name, 1.0, anneal=True))
+            self._make(direction, corrections)
+            self._tried[direction] = _Tried(made_of)
         except (InputError, GuardRefused) as error:
+            if before is None or before.refused_at is None:
+                with self._store.write() as connection:
+                    outbox.alert(connection, f"no instant vector for {direction!r}: {error}")
+            self._tried[direction] = _Tried(made_of, self._version())
             log.warning("no instant vector", direction=direction, reason=str(error))
+
+    def _make(self, direction: str, corrections: list[Example]) -> None:
+        """Make the vector and switch it on. Raises InputError without any pair, GuardRefused as `on` does."""
+        name, pairs = name_of(direction), from_examples(corrections)
+        if not pairs:
+            raise InputError(f"no correction of it has a rejected answer (of the newest {len(corrections)})")
+        ids = [ids_of(self._tokenizer, pair, ANSWER_TOKENS) for pair in pairs]
+        directions = find_directions(self._model, ids)
+        layers = directions.mean.shape[0]
+        layer = min(layers - 1, int(layers * self._config.depth))
+        vector = SteeringVector(
+            name=name,
+            model_hash=self._vectors.model_hash,
+            method="mean",
+            layer=layer,
+            strength=self._config.strength,
+            norm=float(directions.mean[layer].norm()),
+            pairs=len(pairs),
+            source="corrections, at once",
+            directions=(direction,),
+        )
+        self._vectors.keep(vector, directions)
+        self._switch_on(self._live.slot(name, 1.0, anneal=True))
 
     def _switch_on(self, slot: Slot) -> None:
         """Switch it on, weaker where the guard says no. Raises GuardRefused where it still does."""
@@ -116,10 +137,14 @@ class InstantLayer:
                 return
         self._live.on(slot)
 
-    def _followed(self, direction: str) -> float | None:
+    def _version(self) -> str | None:
+        version = versions.in_force(self._store)
+        return None if version is None else version.id
+
+    def _followed(self, directions: tuple[str, ...]) -> float | None:
         """Return the follow-rate of the weights alone, as the last probe found it."""
         scored = probes.last_accepted(self._store).get("follow", {})
-        about = {e.id for e in examples.learned(self._store) if e.direction == direction}
+        about = {e.id for e in examples.learned(self._store) if e.direction in directions}
         known = [score for item, score in scored.items() if item in about]
         return sum(known) / len(known) if known else None
 

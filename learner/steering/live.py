@@ -7,19 +7,19 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import httpx
 import structlog
 import torch
 from torch import Tensor
 
 from learner.arguments import Handler, number_of, text_of
+from learner.asking import LiveServer
 from learner.lineage import Lineage
 from learner.live.client import LiveWeights
 from learner.rounds import Rounds
 from learner.steering.extraction import random_rows
 from learner.steering.file import Steering
 from learner.vectors.expression import require_scale
-from policies.errors import GuardRefused, InputError
+from policies.errors import GuardRefused, InputError, Unreachable
 from store import examples, outbox, steering
 from store.database import Store
 from store.steering import Slot
@@ -27,7 +27,8 @@ from store.versions import Version
 
 log = structlog.get_logger()
 
-ANSWER_TOKENS, MOST_PROMPTS, TIMEOUT_S = 96, 64, 120.0
+ANSWER_TOKENS, MOST_PROMPTS = 96, 64
+AT_ONCE, TIMEOUT_S = 8, 120.0
 SLOTS = 8
 
 
@@ -50,7 +51,7 @@ class LiveSteering:
         model: str,
     ) -> None:
         self._store, self._live, self._lineage, self._rounds = store, live, lineage, rounds
-        self._vectors, self._url, self._model = vectors, url, model
+        self._vectors, self._server = vectors, LiveServer(url, model, ANSWER_TOKENS, AT_ONCE, TIMEOUT_S)
         self._cost, self._most_nll = cost, most_nll
         self._shown: str | None = None
 
@@ -98,8 +99,9 @@ class LiveSteering:
 
     def slot(self, name: str, scale: float, layer: int | None = None, *, anneal: bool = False) -> Slot:
         """Return a slot. Raises InputError where vector or layer is not there."""
-        self._vectors.rows(name, scale, layer)
-        return Slot(name=name, scale=scale, layer=layer, anneal=anneal)
+        vector_id = self._vectors.id_of(name)
+        self._vectors.rows(name, scale, layer, vector_id)
+        return Slot(name=name, scale=scale, layer=layer, anneal=anneal, vector_id=vector_id)
 
     def on(self, slot: Slot) -> dict[str, Any]:
         """Switch a vector on, or to another scale. Raises GuardRefused where general text suffers."""
@@ -139,11 +141,12 @@ class LiveSteering:
 
     def _hand_over(self, slot: Slot) -> dict[str, Any]:
         """Let the learner take over: the scale falls as the probes find the direction in the weights."""
-        direction = self._vectors.open(slot.name).direction
-        taught = [e for e in examples.ready(self._store) if direction and e.direction == direction]
+        directions = self._vectors.open(slot.name, slot.vector_id).directions
+        taught = [e for e in examples.ready(self._store) if e.direction in directions]
         if not taught:
+            made_of = ", ".join(map(repr, directions)) or "no stored correction"
             raise GuardRefused(
-                f"{slot.name} was not made of stored corrections of one direction: nothing to train on"
+                f"{slot.name} was made of {made_of}: nothing of that is there to train on"
                 " (`steer extract --direction` makes such a vector)"
             )
         done = self._change(
@@ -172,7 +175,9 @@ class LiveSteering:
         return {"version": version.id, "on": on, "seconds": seconds, "server_wide": True}
 
     def _try(self, slot: Slot, arguments: dict[str, Any]) -> dict[str, Any]:
-        """Ask the live server without and with the vector (and a random one); nothing is stored."""
+        """Ask the live server without and with the vector (and a random one); the weights, and what is on,
+        are those of before. Raises GuardRefused where it does not answer.
+        """
         prompts = arguments.get("prompts")
         if not isinstance(prompts, list) or not 0 < len(prompts) <= MOST_PROMPTS:
             raise InputError(f"args.prompts must be 1 to {MOST_PROMPTS} texts")
@@ -183,13 +188,14 @@ class LiveSteering:
             trials["random"] = random_rows(rows, 0)
         try:
             return {what: self._answers(trial, prompts) for what, trial in trials.items()}
+        except Unreachable as error:
+            raise GuardRefused(str(error)) from error
         finally:
             self._steer(before)
 
     def _answers(self, rows: Tensor | None, prompts: list[str]) -> list[str]:
         self._steer(rows)
-        with httpx.Client(base_url=self._url, timeout=TIMEOUT_S, trust_env=False) as client:
-            return [self._answer(client, str(prompt)) for prompt in prompts]
+        return self._server.answers([[{"role": "user", "content": str(prompt)}] for prompt in prompts])
 
     def _steer(self, rows: Tensor | None) -> None:
         """Steer, and let no cached prefix of before be taken for one of now."""
@@ -197,26 +203,12 @@ class LiveSteering:
         position = self._live.position()
         self._live.mark(position.version, position.step)
 
-    def _answer(self, client: httpx.Client, prompt: str) -> str:
-        body = {
-            "model": self._model,
-            "messages": [{"role": "user", "content": prompt}],
-            "temperature": 0,
-            "max_tokens": ANSWER_TOKENS,
-        }
-        try:
-            reply = client.post("/v1/chat/completions", json=body)
-            reply.raise_for_status()
-        except httpx.HTTPError as error:
-            raise GuardRefused(f"server {self._url} does not answer: {error}") from error
-        return str(reply.json()["choices"][0]["message"]["content"] or "")
-
     def _rows(self, slots: list[Slot]) -> Tensor | None:
         """Return the sum of what the slots add; one whose file is gone is left out, and said."""
         whole = None
         for slot in slots:
             try:
-                rows = self._vectors.rows(slot.name, slot.scale, slot.layer)
+                rows = self._vectors.rows(slot.name, slot.scale, slot.layer, slot.vector_id)
             except InputError as error:
                 log.error("steering vector left out", name=slot.name, reason=str(error))
                 continue

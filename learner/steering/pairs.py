@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from policies.example import Example
 from policies.turn import Message
 
 LEAST, MOST = 3, 256
-_LONGEST = 1024
+_LONGEST, _NAMED = 1024, 8
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,34 @@ def from_examples(examples: Sequence[Example]) -> list[Pair]:
     ]
 
 
+def directions_with(text: str, corrections: Sequence[Example]) -> tuple[str, ...]:
+    """Return the directions of corrections that contain `text`, whatever the case, the most frequent first.
+
+    One that is `text` itself is taken alone. Raises InputError, naming those that there are, for none.
+    """
+    counts = Counter(example.direction for example in corrections if example.direction is not None)
+    wanted = text.strip().casefold()
+    every = [direction for direction, _ in counts.most_common()]
+    whole = [direction for direction in every if direction.casefold() == wanted]
+    found = whole or [direction for direction in every if wanted in direction.casefold()]
+    if not found:
+        known = ", ".join(map(repr, every[:_NAMED])) or "none"
+        raise InputError(f"no stored correction has a direction with {text!r} in it (there are: {known})")
+    return tuple(found)
+
+
+def from_corrections(text: str, corrections: Sequence[Example]) -> tuple[list[Pair], tuple[str, ...]]:
+    """Make pairs of the newest corrections of the directions with `text`; return those directions, too.
+
+    Raises InputError for no such direction, or too few corrections with a rejected answer.
+    """
+    directions = directions_with(text, corrections)
+    about = [example for example in corrections if example.direction in directions]
+    pairs = from_examples(about)
+    lacking = f"{len(about) - len(pairs)} of {len(about)} corrections have no rejected answer"
+    return list(require_enough(pairs[-MOST:], f"--direction {text!r} ({lacking})")), directions
+
+
 def from_file(path: Path) -> list[Pair]:
     """Read JSON lines of {"prompt" or "messages", "followed", "ignored"}. Raises InputError with the line."""
     try:
@@ -55,10 +84,10 @@ def from_file(path: Path) -> list[Pair]:
     return [_pair(f"{path}:{n}", line) for n, line in enumerate(lines, 1) if line.strip()]
 
 
-def require_enough(pairs: Sequence[Pair]) -> Sequence[Pair]:
-    """Return the pairs. Raises InputError for too few, or too many."""
+def require_enough(pairs: Sequence[Pair], source: str) -> Sequence[Pair]:
+    """Return the pairs. Raises InputError, naming their source, for too few, or too many."""
     if not LEAST <= len(pairs) <= MOST:
-        raise InputError(f"{len(pairs)} contrast pairs: give {LEAST} to {MOST}")
+        raise InputError(f"{source}: {len(pairs)} contrast pairs; {LEAST} to {MOST} are needed")
     return pairs
 
 

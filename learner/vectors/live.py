@@ -17,7 +17,6 @@ from learner.vectors.blocks import Deltas
 from learner.vectors.expression import parse_expression, require_name, require_scale
 from learner.vectors.file import VectorFile
 from learner.vectors.library import Library
-from learner.versioning.files import Damaged
 from policies.errors import GuardRefused, InputError
 from store import applications, branches, versions
 from store.applications import Application
@@ -93,7 +92,7 @@ class LiveVectors:
         note = f"removed vector {name} by subtraction"
         try:
             version = self._subtract(versions.require(self._store, found.version_id), note, undo)
-        except Damaged:  # the files of both versions are not there any more: only the vector's own is
+        except GuardRefused:  # a version was retired, or is damaged: the vector's own file says it, too
             version = self._write(note, self._same_file(found), undo)
         return {"vector": name} | self._subtracted(version)
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from learner.steering.file import SteeringVector
     from learner.steering.making import Made
     from learner.steering.pairs import Pair
+    from store.steering import Slot
 
 commands = typer.Typer(
     no_args_is_help=True,
@@ -37,7 +38,9 @@ LONGEST_PROMPT = 4096
 @commands.command("extract")
 def extract(
     name: Name,
-    direction: Annotated[str | None, typer.Option(help="text in the direction of stored corrections")] = None,
+    direction: Annotated[
+        str | None, typer.Option(help="a direction of stored corrections, or a text in one or several")
+    ] = None,
     pairs: Annotated[
         Path | None, typer.Option(help='JSON lines of {"prompt", "followed", "ignored"}')
     ] = None,
@@ -50,35 +53,42 @@ def extract(
     """Make a vector of contrast pairs: stored corrections of a direction, or a file.
 
     Layer and strength are those under which the model's answers to other prompts show the behaviour most.
+    A vector of that name is made anew; where the old one is on, it stays on.
     """
     from learner.steering.making import make
 
     if (direction is None) == (pairs is None):
         raise InputError("give --direction TEXT, or --pairs FILE")
     with opened() as house:
-        found, source = _pairs(house, direction, pairs)
+        anew = house.steering.has(name)
+        found, source, directions = _pairs(house, direction, pairs)
         say(f"{len(found)} pairs; loading {house.model_dir.name}")
         model, tokenizer = _model(house, None)
         layers = None if layer is None else [_in_range(layer, model.config.get_text_config())]
-        made = make(model, tokenizer, found, check or direction, layers, say)
-        vector = _vector(house, name, made, len(found), source, direction)
-        house.steering.keep(vector, made.directions)
+        checked = check or next(iter(directions), None)
+        made = make(model, tokenizer, found, checked, layers, say)
+        vector = _vector(house, name, made, len(found), source, directions)
+        vector_id = house.steering.keep(vector, made.directions)
+    if anew:
+        say(f"{name} was made anew; versions keep the one they had, `steer on {name}` takes the new one")
     if made.choice.on <= made.choice.off:
         say(f"{name} makes no answer show it: this model may not be steered so, or the pairs differ in more")
-    show(f"steering vector {name}", vector.model_dump(), json=json)
+    show(f"steering vector {name}", {"id": vector_id} | vector.model_dump(), json=json)
 
 
-def _pairs(house: House, direction: str | None, file: Path | None) -> tuple[list[Pair], str]:
+def _pairs(house: House, direction: str | None, file: Path | None) -> tuple[list[Pair], str, tuple[str, ...]]:
+    """Return the pairs, where they are from, and the whole directions of those that are corrections."""
     from learner.steering import pairs as contrast
     from store import examples
 
     if file is not None:
-        found, source = contrast.from_file(file), f"pairs of {file.name}"
-    else:
-        chosen = [e for e in examples.ready(house.store) if (direction or "") in (e.direction or "")]
-        found, source = contrast.from_examples(chosen), f"corrections of {direction!r}"
-    contrast.require_enough(found)
-    return found, source
+        found = contrast.from_file(file)
+        contrast.require_enough(found, f"--pairs {file}")
+        return found, f"pairs of {file.name}", ()
+    found, directions = contrast.from_corrections(str(direction), examples.ready(house.store))
+    if len(directions) > 1:
+        say(f"of {', '.join(map(repr, directions))} (one of them, whole, as --direction takes that alone)")
+    return found, f"corrections of {direction!r}", directions
 
 
 def _in_range(layer: int, config: Any) -> int:
@@ -90,7 +100,7 @@ def _in_range(layer: int, config: Any) -> int:
 
 
 def _vector(
-    house: House, name: str, made: Made, pairs: int, source: str, direction: str | None
+    house: House, name: str, made: Made, pairs: int, source: str, directions: tuple[str, ...]
 ) -> SteeringVector:
     from learner.steering.file import SteeringVector
 
@@ -104,7 +114,7 @@ def _vector(
         norm=float(made.directions.mean[best.layer].norm()),
         pairs=pairs,
         source=source,
-        direction=direction,
+        directions=directions,
         off=best.off,
         on=best.on,
         nll_ratio=best.nll_ratio,
@@ -114,24 +124,43 @@ def _vector(
 
 @commands.command("list")
 def list_vectors(json: Json = False) -> None:
-    """List all steering vectors, and the scale of those that are on."""
+    """List all steering vectors, and the scale of those that are on.
+
+    `made_anew`: since it was switched on; the one that was is still on.
+    """
     from store import steering
 
     with opened() as house:
-        on = {slot.name: slot.scale for slot in steering.of_version(house.store, house.version(None))}
-        rows = [house.steering.open(n).model_dump() | {"on": on.get(n)} for n in house.steering.names()]
+        on = {slot.name: slot for slot in steering.of_version(house.store, house.version(None))}
+        rows = [_listed(house, name, on.get(name)) for name in house.steering.names()]
     if json:
         print_json(rows)
     else:
-        columns = ("name", "on", "layer", "strength", "method", "pairs", "source")
-        print_table("steering vectors", columns, [tuple(row[key] for key in columns) for row in rows])
+        columns = ("name", "on", "made_anew", "layer", "strength", "method", "pairs")
+        told = [(*(row.get(key) for key in columns), row.get("source", row.get("error"))) for row in rows]
+        print_table("steering vectors", (*columns, "source"), told)
+
+
+def _listed(house: House, name: str, slot: Slot | None) -> dict[str, Any]:
+    """Return the row of one vector; of a file that cannot be read, the reason."""
+    on = None if slot is None else slot.scale
+    try:
+        vector, vector_id = house.steering.open(name), house.steering.id_of(name)
+    except InputError as error:
+        return {"name": name, "on": on, "error": str(error)}
+    anew = slot is not None and slot.vector_id not in (None, vector_id)
+    return {"id": vector_id} | vector.model_dump() | {"on": on, "made_anew": anew}
 
 
 @commands.command("try")
 def try_vector(
     name: Name, prompts: Prompts, scale: Scale = 1.0, layer: Layer = None, json: Json = False
 ) -> None:
-    """Ask the live server with the vector and without; nothing is stored. Others are steered meanwhile."""
+    """Ask the live server with the vector and without. Others are steered meanwhile.
+
+    No version is made. The prompts and answers stay in the store's row of this command, and in the learner's
+    log, and go to the bus.
+    """
     with opened(write=True) as house:
         done = house.order("steer", _trial(house, name, prompts, scale, layer))
     if json:
@@ -188,8 +217,8 @@ def verify(
 ) -> None:
     """Measure a vector against none and a random one of the same norm: follow-rate, leak, facts, NLL.
 
-    Leak: how often the behaviour shows under unrelated directions. Answers are the live server's; facts and
-    general text are scored on the model with the live weights.
+    Leak: how often the behaviour shows under unrelated directions. Answers are the live server's, and stay
+    where those of `try` do; facts and general text are scored on the model with the live weights.
     """
     from learner.experiments.directions import OTHERS
     from learner.probing.material import load_material

@@ -18,6 +18,7 @@ from store.progress import Progressing, counted
 
 if TYPE_CHECKING:
     from learner.vectors.blocks import Block, Shape
+    from learner.vectors.file import VectorFile
     from learner.vectors.library import Library
 
 commands = typer.Typer(
@@ -86,6 +87,7 @@ def train(
         settings = house.config.training
         base, tokenizer = load_model(house.model_dir)
         trainer = Trainer(load_model(house.model_dir)[0], tokenizer, base, settings, settings.seed)
+        say("general replay: at first on a model, the base answers the pool's prompts, which takes minutes")
         pool = load_or_make(house.model_hash, base, tokenizer, settings.max_replay_tokens)
         done = take_course(trainer, chosen, pool, settings, _progress)
         shapes, changes = learned(trainer)
@@ -96,21 +98,27 @@ def train(
 
 @commands.command("list")
 def list_vectors(json: Json = False) -> None:
-    """List all vectors, and how often each is in the live weights."""
+    """List all vectors, and how often each is in the live weights; of a file that cannot be read, why."""
     with opened() as house:
         inside = _inside(house)
-        rows = [
-            _told(house.library.open(n).description) | {"live": inside.get(n)} for n in house.library.names()
-        ]
+        rows = [_listed(house, name) | {"live": inside.get(name)} for name in house.library.names()]
     if json:
         print_json(rows)
     else:
-        columns = ("name", "live", "norm", "zeros", "made by")
-        print_table(
-            "vectors",
-            columns,
-            [(r["name"], r["live"], r["norm"], f"{r['sparsity']:.1%}", r["recipe"]) for r in rows],
-        )
+        told = [
+            (r["name"], r["live"], None, None, r["error"])
+            if "error" in r
+            else (r["name"], r["live"], r["norm"], f"{r['sparsity']:.1%}", r["recipe"])
+            for r in rows
+        ]
+        print_table("vectors", ("name", "live", "norm", "zeros", "made by"), told)
+
+
+def _listed(house: House, name: str) -> dict[str, Any]:
+    try:
+        return _told(house.library.open(name).description)
+    except InputError as error:
+        return {"name": name, "error": str(error)}
 
 
 @commands.command("show")
@@ -121,7 +129,6 @@ def show_vector(
 ) -> None:
     """Show norms by layer and kind of parameter, sparsity, and the angle to every other vector."""
     from learner.vectors.plot import plot_vector
-    from learner.vectors.statistics import cosine
 
     with opened() as house:
         vector = house.library.open(name)
@@ -130,8 +137,7 @@ def show_vector(
             "by_layer": vector.description.summary.by_layer,
             "by_kind": vector.description.summary.by_kind,
             "cosine": {
-                other: cosine(vector, house.library.open(other))
-                for other in counted("compared", others, len(others))
+                other: _cosine(house, vector, other) for other in counted("compared", others, len(others))
             },
             "live": _inside(house).get(name),
         }
@@ -139,6 +145,16 @@ def show_vector(
         plot_vector(vector.description, plot)
         say(f"drawn: {plot}")
     show(f"vector {name}", found, json=json)
+
+
+def _cosine(house: House, vector: VectorFile, other: str) -> float | str:
+    """Return the cosine with another vector, or why that cannot be read."""
+    from learner.vectors.statistics import cosine
+
+    try:
+        return cosine(vector, house.library.open(other))
+    except InputError as error:
+        return str(error)
 
 
 @commands.command("diff")

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import json
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from small_system import System, fill, make_model, serve
+from small_system import CONFIG, CORRECTIONS, System, fill, make_model, serve
 from torch import Tensor
+from typer.testing import CliRunner
 
+from learner import process
 from learner.base_model import model_hash
+from learner.commands import carry_out
+from learner.steering import choice, making
 from learner.steering.file import Steering
 from learner.steering.instant import InstantLayer, name_of
-from learner.steering.live import LiveSteering
-from policies.config import SteeringConfig
+from learner.steering.live import AT_ONCE, LiveSteering
+from learner.verbs import steering
+from policies.config import RehearsalConfig, SteeringConfig
 from policies.errors import GuardRefused
 from policies.example import Example
-from store import examples, probes, steps, versions
+from policies.messages import CommandPayload
+from store import commands, examples, probes, state, steps, versions
+from store.clock import new_id
 from store.database import open_store
 
 DIRECTION = "Answer in capitals."
@@ -45,6 +55,17 @@ class Bench:
     instant: InstantLayer
     judge: Judge
 
+    def order(self, live: LiveSteering | None = None, **arguments: Any) -> dict[str, Any]:
+        """Give the command `steer` as the command line does; a refusal comes back as {"reason"}."""
+        store, lineage, rounds = self.system.store, self.system.lineage, self.system.rounds
+        command = CommandPayload(event_id=new_id(), command="steer", args=arguments)
+        with store.write() as connection:
+            commands.insert(connection, "test", command)
+        carry_out(store, command, lineage, rounds, (live or self.live).handlers())
+        ended = commands.outcome(store, command.event_id)
+        assert ended is not None
+        return ended[1]
+
     def rows(self) -> Tensor:
         """What the server adds now."""
         return self.system.live.steering()
@@ -69,6 +90,37 @@ class Bench:
             )
 
 
+def steering_of(system: System, vectors: Steering, judge: Judge, url: str = "http://127.0.0.1:1") -> Any:
+    """The live steering of a system whose server answers at a URL."""
+    parts = system.store, system.live, system.lineage, system.rounds
+    return LiveSteering(*parts, vectors, judge, MOST_NLL, url, "tiny")
+
+
+def correct(system: System, name: str, direction: str = DIRECTION, rejected: str | None = "No.") -> None:
+    """Write one more correction, newer than those that are there."""
+    question = {"role": "user", "content": f"What is a hill, {name}?"}
+    newer = Example(
+        id=f"z{name}",
+        kind="correction",
+        direction=direction,
+        context=({"role": "system", "content": direction}, question),
+        twin_context=(question,),
+        chosen="A HILL IS HIGH",
+        rejected=rejected,
+        origin="correction",
+    )
+    with system.store.write() as connection:
+        examples.upsert_correction_example(connection, newer, 2)
+
+
+def alerts(system: System) -> list[str]:
+    """What a person was told of instant vectors."""
+    return [
+        row["payload"]
+        for row in system.store.rows("SELECT payload FROM outbox WHERE payload LIKE '%instant vector%'")
+    ]
+
+
 @pytest.fixture(scope="module")
 def model_dir(smollm2_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_model(tmp_path_factory.mktemp("instant") / "model", smollm2_path)
@@ -84,17 +136,7 @@ def bench(model_dir: Path, tmp_path: Path, owner: Any) -> Iterator[Bench]:
     system.lineage.settle()
     vectors = Steering(tmp_path / "home", model_hash(model_dir))
     judge = Judge()
-    live = LiveSteering(
-        system.store,
-        system.live,
-        system.lineage,
-        system.rounds,
-        vectors,
-        judge,
-        MOST_NLL,
-        "http://127.0.0.1:1",
-        "tiny",
-    )
+    live = steering_of(system, vectors, judge)
     rules = SteeringConfig(auto=True, most_pairs=4)
     instant = InstantLayer(system.store, rules, live, vectors, system.model, system.tokenizer)
     yield Bench(system, live, instant, judge)
@@ -115,25 +157,135 @@ def test_a_correction_switches_its_vector_on_before_anything_is_trained(bench: B
     assert versions.in_force(bench.system.store) == version, "nothing new was corrected: nothing changes"
 
 
-def test_a_newer_correction_renews_the_vector(bench: Bench) -> None:
+def test_a_newer_correction_renews_the_vector_and_a_rollback_brings_the_old_one_back(bench: Bench) -> None:
     bench.instant.look()
-    first = bench.rows()
-    question = {"role": "user", "content": "What is a hill?"}
-    newer = Example(
-        id="z",
-        kind="correction",
-        direction=DIRECTION,
-        context=({"role": "system", "content": DIRECTION}, question),
-        twin_context=(question,),
-        chosen="A HILL IS HIGH",
-        rejected="Hills are everywhere around us.",
-        origin="correction",
-    )
-    with bench.system.store.write() as connection:
-        examples.upsert_correction_example(connection, newer, 2)
+    before, first = bench.system.lineage.version, bench.rows()
+    correct(bench.system, "1")
     bench.instant.look()
     assert not torch.equal(bench.rows(), first)
     assert len(bench.live.slots()) == 1
+    bench.system.lineage.roll_back(before, "by hand")
+    bench.live.follow()
+    assert torch.equal(bench.rows(), first)
+
+
+def test_a_refused_vector_is_told_once_and_tried_again_under_another_version(bench: Bench) -> None:
+    tried: list[Tensor] = []
+
+    def cost(rows: Tensor) -> float:
+        tried.append(rows)
+        return 2.0
+
+    bench.judge.cost = cost
+    correct(bench.system, "2", "Be brief.", rejected=None)
+    bench.instant.look()
+    first = len(tried)
+    bench.instant.look()
+    assert len(tried) == first, "under the same weights it would be refused again"
+    told = alerts(bench.system)
+    assert len(told) == 2
+    assert any("general text" in one and DIRECTION in one for one in told)
+    assert any("rejected answer" in one and "Be brief." in one for one in told)
+    bench.judge.cost = lambda rows: 1.0
+    bench.system.lineage.annotate("steer", "another version", lambda *_: None)
+    bench.instant.look()
+    assert [slot.name for slot in bench.live.slots()] == [name_of(DIRECTION)]
+    assert len(alerts(bench.system)) == 2
+
+
+def test_what_is_extracted_of_two_wordings_can_be_switched_on_and_trained(
+    bench: Bench, model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, other = bench.system.store.path.parent, "Only capitals, please."
+    correct(bench.system, "3", other)
+    correct(bench.system, "4", other, rejected=None)
+    correct(bench.system, "5", "Be brief.")
+    known = {"model_dir": str(model_dir), "model_hash": model_hash(model_dir), "model_name": "tiny"}
+    with bench.system.store.write() as connection:
+        state.put(connection, "serving", known | {"url": ""})
+    monkeypatch.setenv("HEEDLOOP_HOME", str(home))
+    monkeypatch.setattr(making, "PROMPTS", 3)  # which strength is found does not matter here
+    monkeypatch.setattr(choice, "STRENGTHS", (0.5, 1.0))
+    words = ["extract", "loud", "--direction", "CAPITALS", "--layer", "1", "--json"]
+    done = CliRunner().invoke(steering.commands, words, catch_exceptions=False)
+    assert f"of {DIRECTION!r}, {other!r}" in done.stderr
+    bench.order(action="on", name="loud")
+    told = bench.order(action="train", name="loud")
+    assert (told["examples"], told["still_to_train"]) == (CORRECTIONS + 2, CORRECTIONS + 2)
+    bench.system.learn()
+    bench.probed(1.0)
+    bench.instant.anneal()
+    assert bench.silent()
+
+
+def test_answers_are_asked_for_together_and_leave_what_is_on(bench: Bench) -> None:
+    together = threading.Barrier(AT_ONCE, timeout=30)
+
+    class Echo(BaseHTTPRequestHandler):
+        """Answers, once as many are asked as may be, with the question."""
+
+        def do_POST(self) -> None:
+            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            together.wait()
+            answer = json.dumps({"choices": [{"message": asked["messages"][0]}]}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    bench.instant.look()
+    before, known = bench.rows(), len(versions.every(bench.system.store))
+    prompts = [f"question {number}" for number in range(2 * AT_ONCE)]
+    arguments: dict[str, Any] = {"action": "try", "name": name_of(DIRECTION), "prompts": prompts}
+    with ThreadingHTTPServer(("127.0.0.1", 0), Echo) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        live = steering_of(bench.system, bench.instant._vectors, bench.judge, url)
+        told = bench.order(live, **arguments)
+        server.shutdown()
+    assert told == {"off": prompts, "on": prompts}
+    assert torch.equal(bench.rows(), before)
+    assert len(versions.every(bench.system.store)) == known
+    assert "gives no answer" in bench.order(**arguments)["reason"]
+    assert torch.equal(bench.rows(), before)
+
+
+def test_the_serving_learner_steers_at_once_and_lets_go_when_the_weights_follow(
+    bench: Bench, model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system = bench.system
+    rules, practice = SteeringConfig(auto=True, most_nll=99), RehearsalConfig(aim=0)
+    config = CONFIG.model_copy(update={"steering": rules, "rehearsal": practice})
+    serving = process.Serving(
+        url="http://127.0.0.1:1",
+        model_name="tiny",
+        model_dir=model_dir,
+        model_hash=model_hash(model_dir),
+        arena=tmp_path / "arena",
+    )
+    monkeypatch.setattr(process, "load_or_make", lambda *_: [])  # the store has what is replayed
+    monkeypatch.setattr(InstantLayer, "_followed", lambda *_: 1.0)
+
+    class Once(list[float]):
+        """Nothing is due: the first time that the learner would wait for news, it is stopped."""
+
+        def wait(self, seconds: float) -> None:
+            self.append(seconds)
+
+    once: Any = Once()
+    learner = process.Learner(system.store, config, serving, tmp_path / "home", once)
+    live, instant = learner._steering(system.live, system.lineage, system.rounds)
+    learner.serve(
+        process.Attachment(system.live, system.lineage, system.rounds, live, instant, {}), once, once
+    )
+    kinds = [(version.kind, version.note) for version in versions.every(system.store)]
+    kinds_only = [kind for kind, _ in kinds]
+    assert kinds_only.index("steer") < kinds_only.index("train")
+    assert any("the weights follow it" in note for kind, note in kinds if kind == "steer")
+    assert bench.silent()
 
 
 def test_without_auto_nothing_is_switched_on(bench: Bench) -> None:
@@ -170,7 +322,7 @@ def test_steer_train_lets_a_vector_made_by_hand_fall(bench: Bench) -> None:
     bench.probed(1.0)
     bench.instant.anneal()
     assert bench.live.slots() == [slot], "a vector that nobody handed over stays"
-    done = bench.live.handlers()["steer"]({"action": "train", "name": slot.name})
+    done = bench.order(action="train", name=slot.name)
     assert done["examples"] > 0
     bench.instant.anneal()
     assert bench.silent()

@@ -14,9 +14,10 @@ from learner.live.steering import decoder_layers, silence
 from learner.steering.activations import recurrent_states, residuals, steered
 from learner.steering.extraction import AnswerStates, Directions, answer_states, find_directions, random_rows
 from learner.steering.file import Steering
-from learner.steering.pairs import PairIds, from_file
+from learner.steering.pairs import PairIds, from_corrections, from_file
 from learner.steering.reader import Reader
 from policies.errors import InputError
+from policies.example import Example
 
 LAYERS, WIDTH = 6, 32
 _SIZES = {"vocab_size": 96, "hidden_size": WIDTH, "intermediate_size": 64, "num_attention_heads": 4}
@@ -171,6 +172,59 @@ def test_a_vector_is_kept_and_given_back_and_nonsense_is_refused(tmp_path: Path)
         Steering(tmp_path, "other").open("loud")
     with pytest.raises(InputError, match="not finite"):
         steering.keep(vector, Directions(rows * float("nan"), rows))
+
+
+def test_a_vector_made_anew_leaves_the_one_before_under_its_id(tmp_path: Path) -> None:
+    rows = torch.randn(LAYERS, WIDTH, generator=torch.Generator().manual_seed(0))
+    steering, vector = Steering(tmp_path, "h"), steering_vector(name="loud", layer=2)
+    first = steering.keep(vector, Directions(rows, rows.clone()))
+    second = steering.keep(steering_vector(name="loud", layer=3), Directions(2 * rows, rows.clone()))
+    assert steering.names() == ["loud"]
+    assert steering.id_of("loud") == second
+    assert [steering.open("loud", one).layer for one in (first, second, None)] == [2, 3, 3]
+    assert torch.equal(steering.rows("loud", 1.0, None, first)[2], rows[2])
+    assert torch.equal(steering.rows("loud", 1.0, None, second)[3], 2 * rows[3])
+    earlier = next((tmp_path / "steering" / "earlier").iterdir())
+    earlier.write_bytes(earlier.read_bytes()[:-1] + b"x")
+    with pytest.raises(InputError, match=f"{first} is gone, or damaged"):
+        steering.rows("loud", 1.0, None, first)
+
+
+def test_a_file_that_names_one_direction_is_still_read() -> None:
+    assert steering_vector(direction="Write in lowercase.").directions == ("Write in lowercase.",)
+    assert steering_vector(direction=None).directions == ()
+
+
+def correction(number: int, direction: str, rejected: str | None = "Hello") -> Example:
+    question = {"role": "user", "content": f"Say {number}"}
+    return Example(
+        id=str(number),
+        kind="correction",
+        direction=direction,
+        context=({"role": "system", "content": direction}, question),
+        twin_context=(question,),
+        chosen=f"hello {number}",
+        rejected=rejected,
+        origin="correction",
+    )
+
+
+def test_a_text_finds_every_wording_and_a_whole_direction_only_itself() -> None:
+    wordings = ["Use lowercase letters.", "lowercase", "Use lowercase letters.", "Be brief."]
+    given = [correction(n, wordings[n % 4]) for n in range(12)]
+    found, directions = from_corrections("LOWERcase l", given)
+    assert directions == ("Use lowercase letters.",)
+    assert [pair.followed for pair in found] == [f"hello {n}" for n in range(12) if n % 2 == 0]
+    assert from_corrections("case", given)[1] == ("Use lowercase letters.", "lowercase")
+    assert from_corrections(" Lowercase ", given)[1] == ("lowercase",)
+
+
+def test_what_is_lacking_of_corrections_is_named() -> None:
+    given = [correction(n, "Be brief.", "Hello" if n < 2 else None) for n in range(5)]
+    with pytest.raises(InputError, match=r"'sing' in it \(there are: 'Be brief.'\)"):
+        from_corrections("sing", given)
+    with pytest.raises(InputError, match=r"'brief' \(3 of 5 .* have no rejected answer\): 2 c"):
+        from_corrections("brief", given)
 
 
 def test_pairs_of_a_file_are_read_and_a_bad_line_is_named(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from learner.base_model import model_hash
 from learner.steering.extraction import Directions
 from learner.steering.file import Steering
+from learner.vectors.file import write_vector
 from learner.verbs import steering, vectors
 from policies.errors import HeedloopError, InputError, Unreachable
 from store import branches, progress, state, versions
@@ -113,6 +114,57 @@ def test_vectors_are_imported_combined_shown_and_exported(tmp_path: Path) -> Non
         run("vectors", "show", "mix")
 
 
+def test_average_and_dare_are_merged_as_their_papers_say(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        run("vectors", "import", name, str(tmp_path / name), "--json")
+    kept = tmp_path / "home" / "vectors"
+    one, two = (load_file(kept / f"{name}.safetensors")[UP] for name in ("one", "two"))
+    words = ("merge", "one", "two", "--method")
+    assert "mean of one, two" in run("vectors", *words, "average", "--into", "mean", "--json")["recipe"]
+    torch.testing.assert_close(load_file(kept / "mean.safetensors")[UP], (one + two) / 2)
+    run("vectors", *words, "dare", "--drop", "0.5", "--seed", "3", "--into", "some", "--json")
+    run("vectors", *words, "dare", "--drop", "0.5", "--seed", "3", "--into", "again", "--json")
+    some = load_file(kept / "some.safetensors")[UP]
+    assert torch.equal(some, load_file(kept / "again.safetensors")[UP])
+    possible = torch.stack([0 * one, 2 * one, 2 * two, 2 * (one + two)])
+    nearest, which = (possible - some).abs().min(0)
+    assert nearest.max() < 1e-5
+    shares = which.flatten().bincount(minlength=4) / which.numel()
+    assert bool(((shares - 0.25).abs() < 0.06).all())
+
+
+def test_a_file_of_another_base_or_with_foreign_tensors_is_not_imported(tmp_path: Path, base: Path) -> None:
+    shapes: dict[str, tuple[int, ...]] = {UP: (64, 16)}
+    change = [(UP, 0, 64, torch.ones(64, 16))]
+    write_vector(tmp_path / "alien.safetensors", shapes, change, model_hash="other", recipe="x")
+    with pytest.raises(InputError, match="made on base other"):
+        run("vectors", "import", "x", str(tmp_path / "alien.safetensors"), "--json")
+    own = tmp_path / "own.safetensors"
+    write_vector(own, {UP: (2, 2)}, [(UP, 0, 2, torch.ones(2, 2))], model_hash=model_hash(base), recipe="x")
+    with pytest.raises(InputError, match="not in the base model"):
+        run("vectors", "import", "x", str(own), "--json")
+    own.unlink()
+    write_vector(own, shapes, change, model_hash=model_hash(base), recipe="by hand")
+    assert run("vectors", "import", "x", str(own), "--json")["recipe"] == "by hand"
+
+
+def test_a_file_that_cannot_be_read_does_not_hide_the_others(home: Path, tmp_path: Path, base: Path) -> None:
+    run("vectors", "import", "one", str(tmp_path / "one"), "--json")
+    (home / "vectors" / "broken.safetensors").write_bytes(b"cut off")
+    broken, whole = run("vectors", "list", "--json")
+    assert "cannot be read" in broken["error"]
+    assert whole["name"] == "one"
+    assert "cannot be read" in run("vectors", "show", "one", "--json")["cosine"]["broken"]
+    assert run("vectors", "list") is None
+    steerings, rows = Steering(home, model_hash(base)), torch.eye(2, 16)
+    steerings.keep(steering_vector(model_hash=model_hash(base)), Directions(rows, rows.clone()))
+    (home / "steering" / "bad-name.safetensors").write_bytes(b"cut off")
+    foreign, known = run("steer", "list", "--json")
+    assert "cannot name a vector" in foreign["error"]
+    assert (known["name"], known["on"], known["made_anew"]) == ("s", None, False)
+    assert run("steer", "list") is None
+
+
 def test_the_graph_is_shown_and_branches_are_made(home: Path) -> None:
     made = run("vectors", "branch", "terse", "--json")
     assert {row["branch"] for row in run("vectors", "branch", "--json")} == {"main", "terse"}
@@ -140,6 +192,8 @@ def test_the_graph_is_shown_and_branches_are_made(home: Path) -> None:
         (("vectors", "checkout", "nowhere"), InputError, "nowhere"),
         (("vectors", "revert", "base"), Unreachable, "no learner runs"),
         (("steer", "extract", "x"), InputError, "--direction TEXT, or --pairs FILE"),
+        (("steer", "extract", "x", "--direction", "sing"), InputError, "direction with 'sing' in it"),
+        (("steer", "extract", "a-b", "--direction", "sing"), InputError, "cannot name a vector"),
         (("steer", "on", "nobody"), InputError, "no steering vector 'nobody'"),
         (("steer", "on", "s", "--layer", "9"), InputError, "layers 0 to 1"),
         (("steer", "on", "s", "--scale", "nan"), InputError, "makes no sense"),
