@@ -23,7 +23,7 @@ _FRAME = 4096 + 24
 _PATIENCE_S = 20.0
 _NAMING_S = 120.0
 _AT_RISK = 60
-"""Frames that only the log has: more than are ever cut off."""
+"""Frames that the log alone must have before some are cut off."""
 _BEFORE_MS = 60_000
 _FULL_BYTES = 2**16
 """What others may free between the last byte that was written and the look."""
