@@ -44,14 +44,15 @@ def attention(cells: Sequence[Cell], base: Cell) -> Finding | Unmeasured:
     asked = minus(questions, [_by_prompt(base["attention"], "question")] * len(trained))
     interval = nested(beyond)
     rise, ahead = sign(nested(grown)), sign(interval)
-    verdict = {1: "Yes", 0: "Not measurable at this size", -1: "No"}[min(rise, ahead)]
+    verdict = {1: "Yes", 0: "Not measurable at this size", -1: "No"}[rise]
+    verdict += ", but not beyond the control" if rise > 0 >= ahead else ""
     moved = {1: "rises", 0: "does not measurably change", -1: "falls"}[rise]
     ends = {1: "above", 0: "not measurably apart from", -1: "below"}[ahead]
     answer = (
         f"{verdict}: the direction's share of attention {moved} ({_points(grown)} points, from"
-        f" {mean(before):.2%} to {mean(trained):.2%}). It ends {ends} that after a training on the same"
-        f" answers without the direction ({mean(control):.2%}, {_points(beyond)} points apart). The"
-        f" question's share moves by {_points(asked)} points."
+        f" {mean(before):.2%} to {mean(trained):.2%}). It ends {ends} the control's, which is trained"
+        f" on the same answers without the direction ({mean(control):.2%}, {_points(beyond)} points apart)."
+        f" The question's share moves by {_points(asked)} points."
     )
     measured = "change of the direction's share of attention, beyond the control training's"
     return Finding("a", ATTENTION, answer, measured, mean(beyond), interval, count(beyond), _seeds(cells))

@@ -68,7 +68,7 @@ def planted(
     ("attended", "control", "verdict", "moved", "ends"),
     [
         (0.3, 0.22, "Yes: ", "rises (+10", "above"),
-        (0.21, 0.22, "No: ", "rises (+1", "below"),
+        (0.21, 0.22, "Yes, but not beyond the control: ", "rises (+1", "below"),
         (0.19, 0.18, "No: ", "falls (-1", "above"),
         (0.19, 0.22, "No: ", "falls (-1", "below"),
     ],
@@ -80,7 +80,7 @@ def test_attention_that_rises_beyond_the_control_is_a_yes_and_a_fall_is_told_as_
     found = conclusions.attention(cells, cells[0])
     assert isinstance(found, Finding)
     assert found.answer.startswith(f"{verdict}the direction's share of attention {moved}")
-    assert f"It ends {ends} that after a training on the same answers" in found.answer
+    assert f"It ends {ends} the control's, which is trained on the same answers" in found.answer
     assert found.value == pytest.approx(attended - control)
     assert found.n == 20
 
@@ -91,7 +91,7 @@ def test_attention_that_wobbles_around_what_it_was_is_not_measurable() -> None:
     assert isinstance(found, Finding)
     assert found.answer.startswith("Not measurable at this size: ")
     assert "does not measurably change" in found.answer
-    assert "It ends not measurably apart from that after" in found.answer
+    assert "It ends not measurably apart from the control's" in found.answer
 
 
 def test_a_part_that_does_not_learn_is_told_from_one_that_does() -> None:

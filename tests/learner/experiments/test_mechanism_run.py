@@ -7,6 +7,7 @@ import torch
 from small_system import make_model
 
 from learner.experiments import mechanisms
+from learner.experiments.mechanism.recipes import recipes_for
 from learner.experiments.report import read, write
 from learner.experiments.setting import Setting
 from policies.config import Config
@@ -42,3 +43,7 @@ def test_two_runs_with_one_seed_agree(smollm2_path: Path, tmp_path: Path) -> Non
     assert live["equal_tensors"] == live["tensors"] > 0
     assert live["at_rest_differ"] == 0
     assert any("read while it was written" in line for line in told)
+    recipes = len(recipes_for(setting.models.model, quick=True))
+    assert sum(" left: " in line for line in told) == 2 * (recipes + 2), (
+        "each part says how long the rest takes"
+    )

@@ -92,8 +92,9 @@ def talking(folder: Path, tokenizer_of: Path) -> Path:
     return folder
 
 
-def setting(model: Path, folder: Path) -> Setting:
-    return Setting(str(model), (0,), True, Config(), folder, folder / "cache", lambda _: None)
+def setting(model: Path, folder: Path, told: list[str] | None = None) -> Setting:
+    tell = [].append if told is None else told.append
+    return Setting(str(model), (0,), True, Config(), folder, folder / "cache", tell=tell)
 
 
 def test_a_model_that_answers_nothing_is_told(smollm2_path: Path, tmp_path: Path) -> None:
@@ -108,7 +109,10 @@ def test_two_runs_with_one_seed_agree_and_the_report_is_whole(
     torch.set_num_threads(1)
     monkeypatch.setattr(steering, "QUICK", Sizes(4, (0.5,), (0.5, 2.0), 2, 3, 1, 4, 1))
     model = talking(tmp_path / "model", smollm2_path)
-    first, second = (steering.run(setting(model, tmp_path)) for _ in range(2))
+    told: list[str] = []
+    first, second = (steering.run(setting(model, tmp_path, told)) for _ in range(2))
+    assert len(told) == 2 * 6
+    assert all("left: seed 0, " in line for line in told), "each says how long the rest takes"
     ours, theirs = first.model_dump(), second.model_dump()
     for told in (ours, theirs):
         del told["seconds"], told["commit"]
