@@ -50,14 +50,6 @@ WHERE = {
 """The prompts at which each attack aims."""
 
 
-class OfflineRounds(Rounds):
-    """Rounds whose weights nobody serves: no versions, and no probe beside the measured ones."""
-
-    def check(self) -> bool:
-        """Keep everything: what the guard would undo is not to be counted as a success of the defences."""
-        return True
-
-
 class Bench:
     """The embedded model, its base, and a store."""
 
@@ -81,9 +73,14 @@ class Bench:
             versions.add(connection, version)
             for example in pool:
                 examples.add_general_example(connection, example)
-        lineage = SimpleNamespace(version=version)
-        self.rounds = OfflineRounds(
-            self.store, self.config, cast(Any, _NoServer()), self.trainer, cast(Any, None), cast(Any, lineage)
+        unguarded = SimpleNamespace(version=version, unsaved=lambda: 0)  # nothing is ever due to be probed
+        self.rounds = Rounds(
+            self.store,
+            self.config,
+            cast(Any, _NoServer()),
+            self.trainer,
+            cast(Any, None),
+            cast(Any, unguarded),
         )
 
     def answer(self, conversations: Sequence[Sequence[Message]]) -> list[str]:
