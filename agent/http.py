@@ -28,6 +28,8 @@ from store.status import readiness
 
 _NEEDED = ("vllm", "learner")
 COMMANDS = ("pause", "resume", "rollback")
+_STATUS = {"rejected": 422, "duplicate": 200}
+"""Of what became of a payload; all else is taken, and 202."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,7 @@ def _changing(orders: Orders, guard: Guard) -> list[Route]:
         if body is None:
             return _too_large()
         outcome = await orders.correct(body)
-        status = {"rejected": 422, "duplicate": 200}.get(outcome, 202)
-        return JSONResponse({"outcome": outcome}, status)
+        return JSONResponse({"outcome": outcome}, _STATUS.get(outcome, 202))
 
     def command(name: str) -> Route:
         async def order(request: Request) -> Response:
@@ -88,10 +89,10 @@ def _changing(orders: Orders, guard: Guard) -> list[Route]:
                 return JSONResponse({"error": str(error)}, 422)
             if not isinstance(arguments, dict):
                 return JSONResponse({"error": "a JSON object of arguments is needed"}, 422)
-            event_id = new_id()
+            event_id = arguments.pop("event_id") if "event_id" in arguments else new_id()
             given = {"event_id": event_id, "command": name, "args": arguments}
             outcome = await orders.command(given)
-            return JSONResponse({"outcome": outcome, "event_id": event_id}, 202)
+            return JSONResponse({"outcome": outcome, "event_id": event_id}, _STATUS.get(outcome, 202))
 
         return Route(f"/v1/{name}", order, methods=["POST"])
 

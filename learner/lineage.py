@@ -1,8 +1,9 @@
 """The lineage of the live weights: durable versions, going back to one, and finding one's way after a crash.
 
 Rows first, bytes second. A version or a rollback is written to the store, then to the arena: whoever is
-killed in between finds at the next start that the arena's position is not the store's, and writes the
-version in force again. Where bytes must come first, a mark in the store says that they are being written.
+killed in between finds at the next start that the arena's position or bytes are not the store's, and writes
+the version in force again. Where bytes must come first, a mark in the store says that they are being written.
+What follows from a version (the answer to a command, an alert) is written in its transaction, by `record`.
 
 A version holds the trainer's state, too. After a kill the learner goes back to the version in force, to its
 moments and remainders, and takes the steps since once more: they become what they would have been.
@@ -37,6 +38,13 @@ log = structlog.get_logger()
 BASE_POSITION = "base"
 _WRITING = "writing_version"
 """Named in the store while bytes are written that no row tells of yet."""
+_UNTOLD = "untold_rollback"
+"""Named in the store until the bytes of a rollback are written: its event tells whether they are exact."""
+
+Record = Callable[[sqlite3.Connection, Version], None]
+"""Writes what belongs to a version, in the transaction of its row."""
+RecordRollback = Callable[[sqlite3.Connection, Version, int], None]
+"""The same for a rollback, which has quarantined so many corrections."""
 
 
 @dataclass(frozen=True)
@@ -75,12 +83,13 @@ class Lineage:
         Steps that it does not have are marked `redo`. Returns how many examples will be trained on again.
         """
         version = versions.in_force(self._store) or self._found()
-        undone = 0
+        undone, exact = 0, True
         if not self._holds(version):
             version = self._restorable(version)
             undone = self._redo_after(version)
-            self._write_back(version)
+            exact = self._write_back(version)
             log.warning("live weights put back to the last durable version", version=version.id, redo=undone)
+        self._tell_of_rollback(exact)
         self._trainer.reload(self._live.read)
         self._resume(version)
         self._point(version)
@@ -123,7 +132,7 @@ class Lineage:
         kind: VersionKind,
         note: str,
         tensors: Iterable[tuple[str, Tensor]],
-        record: Callable[[sqlite3.Connection, Version], None] | None = None,
+        record: Record | None = None,
     ) -> Version:
         """Write values of named tensors into the live weights, one after the other: a new version in force.
 
@@ -157,9 +166,7 @@ class Lineage:
         self._enter_applied(version, record)
         return version
 
-    def annotate(
-        self, kind: VersionKind, note: str, record: Callable[[sqlite3.Connection, Version], None]
-    ) -> Version:
+    def annotate(self, kind: VersionKind, note: str, record: Record) -> Version:
         """Make a new version of the very bytes in force; what is new about it, `record` writes down.
 
         Raises GuardRefused while steps are not in any version.
@@ -175,7 +182,7 @@ class Lineage:
         self.enter(version)
         return version
 
-    def check_out(self, target: Version, note: str, record: Callable[[sqlite3.Connection], None]) -> Rollback:
+    def check_out(self, target: Version, note: str, record: Record) -> Rollback:
         """Make the bytes of another version live: the head of its branch, or any. Nothing is quarantined.
 
         `record` writes what must be there before the version's row, in one transaction with it.
@@ -187,7 +194,7 @@ class Lineage:
         self.require_restorable(target)
         version = _again(target, "vector", steps.last_confirmed(self._store), note)
         with self._store.write() as connection:
-            record(connection)
+            record(connection, version)
             versions.add(connection, version)
             outbox.put(connection, version_event(version))
         exact = self._write_back(version)
@@ -201,26 +208,30 @@ class Lineage:
         """Yield copies of live tensors as they are now."""
         return ((name, self._live.read(name)) for name in names)
 
-    def roll_back(self, target: Version, reason: str) -> Rollback:
+    def roll_back(self, target: Version, reason: str, record: RecordRollback | None = None) -> Rollback:
         """Put the live weights back to `target`, and quarantine every correction trained on that it has not.
 
         The trainer goes on from the state that it had there, where that is still stored. Where the file of
         `target` is damaged, its nearest sound ancestor is taken, the alert says so, and the steps in between
-        are taken again.
+        are taken again. `record` writes what follows from the rollback in the transaction of its row.
         """
         version = _again(target, "rollback", target.last_step, reason)
         with self._store.write() as connection:
             undone = steps.take_over(connection, self._steps_of(target) + self._steps_elsewhere())
             quarantined = examples.quarantine(connection, undone, reason)
             versions.add(connection, version)
+            untold = {"to_version": target.id, "reason": reason, "quarantined": quarantined}
+            state.put(connection, _UNTOLD, untold)
+            if record is not None:
+                record(connection, version, quarantined)
         version = self._restorable(version)
         exact = self._write_back(version)
+        self._tell_of_rollback(exact)
         self._point(version)
         self._trainer.reload(self._live.read)
         self._resume(version)
         for example_id in undone:
             self._trainer.forget(example_id)
-        self._tell_of_rollback(target, reason, quarantined, exact)
         return Rollback(version, quarantined, exact)
 
     def rollback_target(self) -> Version:
@@ -234,6 +245,10 @@ class Lineage:
         if parent is None:
             raise GuardRefused("nothing to roll back: the live weights are the base model's")
         return parent
+
+    def holds_exactly(self, version_id: str) -> bool:
+        """Tell whether the live bytes are those recorded for a version."""
+        return self._live.fingerprint() == versions.require(self._store, version_id).fingerprint
 
     def require_restorable(self, target: Version) -> None:
         """Raise GuardRefused, saying why, where a version's bytes are not there any more."""
@@ -267,18 +282,22 @@ class Lineage:
         half = steps.unfinished(self._store) or state.get(self._store, _WRITING) is not None
         if half or self.unsaved():
             return False
-        return self._archive.is_sound(version) or self._saved_again(version)
-
-    def _saved_again(self, version: Version) -> bool:
-        """Write the damaged file of the live version anew. False where the live bytes are not its own."""
         if self._live.fingerprint() != version.fingerprint:
+            self._alert(
+                f"live weights are marked as version {version.id}, but are not its bytes: written anew"
+            )
             return False
+        if not self._archive.is_sound(version):
+            self._save_again(version)
+        return True
+
+    def _save_again(self, version: Version) -> None:
+        """Write the damaged file of the live version anew."""
         names = sorted({*self._names, *self._live.names})
         stored = self._save(version, self._live.read, names)
         with self._store.write() as connection:
             versions.replace_file(connection, str(version.file), stored.file, stored.sha256)
         self._alert(f"version file {version.file} was damaged; written anew from the live weights")
-        return True
 
     def _restorable(self, version: Version) -> Version:
         """Return a version whose bytes are there: the one given, or a new one with those of a sound ancestor.
@@ -317,16 +336,24 @@ class Lineage:
             return len(steps.undo_after(connection, version.last_step or 0, "redo"))
 
     def _write_back(self, version: Version) -> bool:
-        """Write a version's bytes into the arena. Returns whether the fingerprint is the recorded one."""
-        with self._live.publishing(version.id, version.last_step or 0):
-            for name, tensor in self._archive.tensors(version, self._ever_changed()):
-                self._live.write(name, tensor)
+        """Write a version's bytes into the arena. Returns whether the fingerprint is the recorded one.
+
+        Where it is not, bytes have changed that no version has changed: then all tensors are written.
+        """
+        exact = self._written_back(version, self._ever_changed())
+        if not exact:
+            exact = self._written_back(version, set(self._live.names))
         with self._store.write() as connection:
             state.put(connection, _WRITING, None)
-        exact = self._live.fingerprint() == version.fingerprint
         if not exact:
             self._alert(f"live weights differ from the recorded bytes of version {version.id}")
         return exact
+
+    def _written_back(self, version: Version, names: set[str]) -> bool:
+        with self._live.publishing(version.id, version.last_step or 0):
+            for name, tensor in self._archive.tensors(version, names):
+                self._live.write(name, tensor)
+        return self._live.fingerprint() == version.fingerprint
 
     def _ever_changed(self) -> set[str]:
         """Return the tensors that may not be the base's: those that learn, and those that any version has."""
@@ -364,9 +391,7 @@ class Lineage:
         self._live.write(name, value)
         return name
 
-    def _enter_applied(
-        self, version: Version, record: Callable[[sqlite3.Connection, Version], None] | None
-    ) -> None:
+    def _enter_applied(self, version: Version, record: Record | None) -> None:
         with self._store.write() as connection:
             versions.add(connection, version)
             if record is not None:
@@ -377,17 +402,16 @@ class Lineage:
         self._trainer.reload(self._live.read)
         log.info("applied", kind=version.kind, version=version.id, tensors=version.file)
 
-    def _tell_of_rollback(self, target: Version, reason: str, quarantined: int, exact: bool) -> None:
-        event = RollbackEvent(
-            ts=rfc3339(now_ms()),
-            to_version=target.id,
-            reason=reason,
-            quarantined=quarantined,
-            bit_for_bit=exact,
-        )
+    def _tell_of_rollback(self, exact: bool) -> None:
+        """Put the event of a rollback whose bytes are written, unless none is left to tell of."""
+        untold = state.get(self._store, _UNTOLD)
+        if untold is None:
+            return
+        event = RollbackEvent(ts=rfc3339(now_ms()), bit_for_bit=exact, **untold)
         with self._store.write() as connection:
             outbox.put(connection, event)
-        log.warning("rolled back", to=target.id, reason=reason, quarantined=quarantined, bit_for_bit=exact)
+            state.put(connection, _UNTOLD, None)
+        log.warning("rolled back", bit_for_bit=exact, **untold)
 
     def _alert(self, message: str) -> None:
         log.error(message)

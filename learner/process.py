@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict
 from learner.archive import Archive
 from learner.arguments import Handler
 from learner.asking import LiveServer
-from learner.commands import carry_out
+from learner.commands import answer_applied, carry_out
 from learner.computing import load_models
 from learner.general_pool import load_or_make
 from learner.lineage import Lineage
@@ -166,6 +166,7 @@ class Learner:
                 move_onto(self._models.model, live)
             lineage = Lineage(self._store, self._archive, live, self._trainer, self._config.guard)
             lineage.settle()
+            answer_applied(self._store, lineage)
             rounds = Rounds(self._store, self._config, live, self._trainer, self._suite, lineage, self._pacer)
             self._say(ready=True)
             log.info("attached", generation=live.generation, version=lineage.version.id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from math import isfinite
@@ -30,6 +31,7 @@ from store.clock import now_ms, rfc3339
 from store.database import Store
 from store.examples import Usable
 from store.probes import ProbeVerdict
+from store.versions import Version
 
 log = structlog.get_logger()
 
@@ -139,28 +141,39 @@ class Rounds:
         return True
 
     def _undo(self, judged: guard.Judgement) -> None:
-        """Restore, quarantine what caused it, and learn more slowly for a while.
+        """Restore, quarantine what caused it, say so, and learn more slowly for a while: one transaction.
 
-        Everything that is undone goes into quarantine first; those found innocent come back from there.
+        Everything that is undone goes into quarantine; those found innocent come back from there. A kill
+        during the search leaves them all in quarantine.
         """
         systems = examples.plain_systems(self._store, SYSTEMS)
         worse = self._causes.direction(judged.broken, systems)
         target = self._watch.target(judged, self._lineage)
-        before = quarantine.last(self._store)
-        self._lineage.roll_back(target, "; ".join(judged.reasons))
-        suspects = quarantine.after(self._store, before)
-        harms = None if worse is None else self._causes.harms(worse, suspects)
-        message = f"breach: {'; '.join(judged.reasons)}; {len(suspects)} corrections in quarantine"
-        with self._store.write() as connection:
+        before, reasons = quarantine.last(self._store), "; ".join(judged.reasons)
+
+        def record(connection: sqlite3.Connection, _: Version, quarantined: int) -> None:
             self._watch.forget(connection)
             rate = backoff.back_off(connection, self._store, self._config.guard)
-            if harms is not None:
-                named = guilty(harms, self._config.guard.cause_share)
-                free = quarantine.acquit(connection, harms, named)
-                message += f", {free} found innocent wait again; the cause: {', '.join(named)}"
-            message += f"; learning rate times {rate:g} (`run.py quarantine list`)"
+            outbox.alert(
+                connection,
+                f"breach: {reasons}; {quarantined} corrections in quarantine (`run.py quarantine list`);"
+                f" learning rate times {rate:g}",
+            )
+
+        self._lineage.roll_back(target, reasons, record)
+        if worse is not None:
+            self._acquit(self._causes.harms(worse, quarantine.after(self._store, before)))
+
+    def _acquit(self, harms: Mapping[str, float] | None) -> None:
+        """Let the innocent wait again, and name the cause; None: nobody can be told guilty or not."""
+        if harms is None:
+            return
+        named = guilty(harms, self._config.guard.cause_share)
+        with self._store.write() as connection:
+            free = quarantine.acquit(connection, harms, named)
+            message = f"cause of the breach: {', '.join(named)}; {free} corrections found innocent wait again"
             outbox.alert(connection, message)
-        log.warning("breach", message=message)
+        log.warning("cause found", guilty=named, innocent=free)
 
     def measure_noise(self) -> None:
         """Check the live weights in batches of other sizes: how far scores differ where nothing changed."""
@@ -170,7 +183,7 @@ class Rounds:
     def measure(self, verdict: ProbeVerdict = "accept") -> ProbeRun:
         """Run all probes in full on the live weights and record them; nothing is judged."""
         systems = examples.plain_systems(self._store, SYSTEMS)
-        run = self._suite.run(examples.learned(self._store), systems)
+        run = self._suite.run(examples.learned(self._store), systems, check=probes.count(self._store))
         self._record(run, verdict)
         return run
 

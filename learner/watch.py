@@ -10,13 +10,12 @@ from policies import guard
 from policies.config import GuardConfig
 from policies.errors import GuardRefused
 from policies.evidence import Detector
-from store import examples, probes, state, versions
+from store import evidence, examples, probes, state, versions
 from store.database import Store
 from store.versions import Version
 
 SYSTEMS = 2
 """The agent's own system turns under which leaks are looked for: its commonest."""
-_EVIDENCE = "guard_evidence"
 _NOISE = "guard_noise"
 
 
@@ -28,10 +27,11 @@ class Watch:
 
     def look(self, version: str) -> tuple[ProbeRun, guard.Judgement]:
         """Probe a part of the items; where a probe is suspect, its others, too: its evidence goes on."""
-        part = self._suite.drawn(probes.count(self._store))
+        check = probes.count(self._store)
+        part = self._suite.drawn(check)
         systems = examples.plain_systems(self._store, SYSTEMS)
-        run = self._suite.run(examples.learned(self._store), systems, part=part)
-        judged = self._judge(run, self._evidence(version), version)
+        run = self._suite.run(examples.learned(self._store), systems, part=part, check=check)
+        judged = self._judge(run, evidence.about(self._store, version), version)
         if judged.suspect:
             more = self._suite.run([], systems, part=self._suite.rest(part), only=judged.suspect)
             judged = self._judge(more, judged.detectors, version)
@@ -40,24 +40,20 @@ class Watch:
 
     def remember(self, connection: sqlite3.Connection, judged: guard.Judgement, version: str) -> None:
         """Keep the evidence of a check for the next one, which is about what comes after `version`."""
-        kept = {name: one.model_dump() for name, one in judged.detectors.items()}
-        state.put(connection, _EVIDENCE, {"version": version, "detectors": kept})
+        evidence.remember(connection, version, judged.detectors)
 
     def forget(self, connection: sqlite3.Connection) -> None:
         """Begin anew: what the evidence was about is undone."""
-        state.put(connection, _EVIDENCE, None)
+        evidence.forget(connection)
 
     def target(self, judged: guard.Judgement, lineage: Lineage) -> Version:
-        """Return where to go back to: the last version before the evidence began, if it is stored."""
-        version = lineage.version
-        for older in versions.path(self._store, version):
-            if older.id == judged.since:
-                try:
-                    lineage.require_restorable(older)
-                except GuardRefused:
-                    return version
-                return older
-        return version
+        """Return where to go back to: the last version before the evidence began whose bytes are there.
+
+        It is the one in force where the evidence is about no version of its path.
+        """
+        path = versions.path(self._store, lineage.version)
+        began = next((place for place, one in enumerate(path) if one.id == judged.since), 0)
+        return next(older for older in path[began:] if _is_restorable(lineage, older))  # the base always is
 
     def measure_noise(self) -> bool:
         """Measure the noise once a baseline, on weights that were not trained. Returns whether it did.
@@ -78,17 +74,18 @@ class Watch:
             state.put(connection, _NOISE, guard.noise_floor(runs, baseline))
         return True
 
-    def _evidence(self, version: str) -> dict[str, Detector]:
-        """Return the evidence so far; none where a rollback or a vector has changed the weights since."""
-        kept = state.get(self._store, _EVIDENCE) or {}
-        if kept.get("version") != version:
-            return {}
-        return {name: Detector(**one) for name, one in kept["detectors"].items()}
-
     def _judge(self, run: ProbeRun, known: dict[str, Detector], version: str) -> guard.Judgement:
         baseline, accepted = probes.baseline(self._store), probes.best_follow(self._store)
         noise = state.get(self._store, _NOISE, {})
         return guard.judge(run.scores, baseline, accepted, self._config, known, floor=noise, version=version)
+
+
+def _is_restorable(lineage: Lineage, version: Version) -> bool:
+    try:
+        lineage.require_restorable(version)
+    except GuardRefused:
+        return False
+    return True
 
 
 def _together(first: ProbeRun, second: ProbeRun) -> ProbeRun:

@@ -35,6 +35,11 @@ class Detector(BaseModel):
         """Return the mean over the bets; 1 is no evidence."""
         return sum(math.exp(value) for value in self.logs) / len(self.logs)
 
+    @property
+    def is_open(self) -> bool:
+        """Tell whether any of it is kept: below 1 it begins anew."""
+        return max(self.logs) > 0
+
 
 def observe(
     detector: Detector, worsening: Sequence[float], *, allowed: float, lowest: float, version: str | None
@@ -48,10 +53,9 @@ def observe(
     if not all(math.isfinite(value) for value in worsening):
         return Detector(logs=(_CERTAIN,) * len(BETS), since=detector.since or version)
     scaled = [(max(value, lowest) - lowest) / (allowed - lowest) for value in worsening]
-    began = max(detector.logs) > 0
     gains = [sum(math.log1p(bet * (value - 1)) for value in scaled) for bet in BETS]
     logs = tuple(
         max(-_CERTAIN, min(_CERTAIN, max(before, 0.0) + gain))
         for before, gain in zip(detector.logs, gains, strict=True)
     )
-    return Detector(logs=logs, since=detector.since if began else version)
+    return Detector(logs=logs, since=detector.since if detector.is_open else version)

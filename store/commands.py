@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict
 
 from policies.messages import CommandPayload, ReplyEvent
 from store import counters, outbox
@@ -12,6 +14,24 @@ from store.clock import now_ms, rfc3339
 from store.database import Store
 
 Outcome = Literal["done", "failed", "refused"]
+_OPEN = ("waiting", "applied")
+
+
+class Progress(BaseModel):
+    """What is known of a command that waits: how often it was begun, why it failed, which parts are done."""
+
+    model_config = ConfigDict(frozen=True)
+
+    tries: int = 0
+    reason: str = ""
+    parts: tuple[dict[str, Any], ...] = ()
+
+
+class Applied(NamedTuple):
+    """A command that is in the rows, but not answered; `result` is all that was known of the answer."""
+
+    event_id: str
+    result: dict[str, Any]
 
 
 def insert(connection: sqlite3.Connection, agent: str, command: CommandPayload) -> bool:
@@ -34,6 +54,37 @@ def waiting(store: Store) -> list[CommandPayload]:
     ]
 
 
+def progress(store: Store, event_id: str) -> Progress:
+    """Return what is known of a command that waits."""
+    row = store.row("SELECT result FROM commands WHERE event_id = ? AND state = 'waiting'", (event_id,))
+    return Progress() if row is None else Progress.model_validate_json(row["result"])
+
+
+def keep(connection: sqlite3.Connection, event_id: str, progress: Progress) -> None:
+    """Record how far a command has come; nothing changes once it is applied."""
+    connection.execute(
+        "UPDATE commands SET result = ? WHERE event_id = ? AND state = 'waiting'",
+        (progress.model_dump_json(), event_id),
+    )
+
+
+def apply(connection: sqlite3.Connection, event_id: str, result: dict[str, Any]) -> None:
+    """Record, with the rows that a command writes, that it is never to be carried out again.
+
+    It is answered by `finish`, when the live weights follow the rows.
+    """
+    connection.execute(
+        "UPDATE commands SET state = 'applied', result = ? WHERE event_id = ?",
+        (json.dumps(result), event_id),
+    )
+
+
+def applied(store: Store) -> list[Applied]:
+    """Return the commands that a kill has left applied, but not answered."""
+    rows = store.rows("SELECT event_id, result FROM commands WHERE state = 'applied' ORDER BY rowid")
+    return [Applied(row["event_id"], json.loads(row["result"])) for row in rows]
+
+
 def finish(
     connection: sqlite3.Connection, event_id: str, outcome: Outcome, result: dict[str, Any] | None = None
 ) -> None:
@@ -48,8 +99,8 @@ def finish(
 
 
 def outcome(store: Store, event_id: str) -> tuple[Outcome, dict[str, Any]] | None:
-    """Return how a command ended, None while it waits. Raises KeyError for an unknown one."""
+    """Return how a command ended, None while it is not answered. Raises KeyError for an unknown one."""
     row = store.row("SELECT state, result FROM commands WHERE event_id = ?", (event_id,))
     if row is None:
         raise KeyError(event_id)
-    return None if row["state"] == "waiting" else (row["state"], json.loads(row["result"]))
+    return None if row["state"] in _OPEN else (row["state"], json.loads(row["result"]))

@@ -302,7 +302,7 @@ CREATE TABLE commands (
     agent TEXT NOT NULL,
     command TEXT NOT NULL,
     args TEXT NOT NULL,
-    state TEXT NOT NULL,                     -- waiting | done | failed | refused
+    state TEXT NOT NULL,                     -- waiting | applied (in the rows) | done | failed | refused
     result TEXT NOT NULL DEFAULT '{}',
     received INTEGER NOT NULL,
     finished INTEGER

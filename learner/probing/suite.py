@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections import defaultdict
 from collections.abc import Collection, Sequence
@@ -60,12 +61,14 @@ class ProbeSuite:
         systems: Sequence[str] = (),
         *,
         part: ProbeMaterial | None = None,
+        check: int = 0,
         batch_size: int = 32,
         only: Collection[str] = PROBES,
     ) -> ProbeRun:
         """Score the weights as they are now: all items or a `part` of them, all probes or `only` some.
 
-        `learned` are the examples whose directions must still hold; `systems` the agent's own system turns,
+        `learned` are the examples whose directions must still hold, of which some are drawn anew for each
+        number of a `check`; `systems` the agent's own system turns,
         without what was learned: nothing of it may show there. The worst of them counts. Another `batch_size`
         changes nothing but the rounding.
         """
@@ -78,7 +81,7 @@ class ProbeSuite:
             ]
             found["leak"] = max(under, key=lambda items: sum(items.values()) / len(items))
         if learned and "follow" in only:
-            chosen = spread_over_directions(learned, FOLLOW_ITEMS)
+            chosen = spread_over_directions(learned, FOLLOW_ITEMS, random.Random(check))
             found["follow"] = scores.follow(
                 self._model, self._tokenizer, chosen, self._follows, self._max_tokens, batch_size
             )
@@ -146,14 +149,23 @@ class ProbeSuite:
         return [made[prompt] for prompt in prompts]
 
 
-def spread_over_directions(examples: Sequence[Example], count: int) -> list[Example]:
-    """Pick at most `count` examples, taking directions in turn, the newest of each first."""
+def spread_over_directions(
+    examples: Sequence[Example], count: int, draw: random.Random | None = None
+) -> list[Example]:
+    """Pick at most `count` examples, taking directions in turn, the newest of each first.
+
+    The turn goes by age, or is drawn: where directions are more than `count`, each is then in some checks,
+    with the same example, which compares in pairs.
+    """
     by_direction: dict[str, list[Example]] = defaultdict(list)
     for example in examples:
         by_direction[example.direction or ""].append(example)
+    turn = list(by_direction.values())
+    if draw is not None:
+        draw.shuffle(turn)
     chosen: list[Example] = []
-    while len(chosen) < count and any(by_direction.values()):
-        for waiting in by_direction.values():
+    while len(chosen) < count and any(turn):
+        for waiting in turn:
             if waiting and len(chosen) < count:
                 chosen.append(waiting.pop())
     return chosen

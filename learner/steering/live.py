@@ -11,7 +11,7 @@ import structlog
 import torch
 from torch import Tensor
 
-from learner.arguments import Handler, number_of, text_of
+from learner.arguments import Handler, Order, number_of, text_of
 from learner.asking import LiveServer
 from learner.lineage import Lineage
 from learner.live.client import LiveWeights
@@ -73,10 +73,11 @@ class LiveSteering:
         if slots and version.kind != "steer":
             self._judge_again(slots)
 
-    def _carry_out(self, arguments: dict[str, Any]) -> dict[str, Any]:
+    def _carry_out(self, order: Order) -> dict[str, Any]:
+        arguments = order.args
         action = text_of(arguments, "action")
         if action == "off":
-            return self.off(arguments.get("name"))
+            return self.off(arguments.get("name"), order=order)
         name = text_of(arguments, "name")
         scale = require_scale(number_of(arguments, "scale", 1.0))
         slot = self.slot(name, scale, _layer(arguments))
@@ -84,14 +85,14 @@ class LiveSteering:
             return self._try(slot, arguments)
         here = next((one for one in self.slots() if one.name == name), None)
         if action == "on":
-            return self.on(slot)
+            return self.on(slot, order)
         if action not in ("scale", "train"):
             raise InputError(f"args.action = {action!r}: one of on, off, scale, train, try")
         if here is None:
             raise GuardRefused(f"steering vector {name!r} is not on: `steer on {name}` first")
         if action == "scale":
-            return self.on(here.model_copy(update={"scale": scale}))
-        return self._hand_over(here)
+            return self.on(here.model_copy(update={"scale": scale}), order)
+        return self._hand_over(here, order)
 
     def slots(self) -> list[Slot]:
         """Return what is on."""
@@ -103,7 +104,7 @@ class LiveSteering:
         self._vectors.rows(name, scale, layer, vector_id)
         return Slot(name=name, scale=scale, layer=layer, anneal=anneal, vector_id=vector_id)
 
-    def on(self, slot: Slot) -> dict[str, Any]:
+    def on(self, slot: Slot, order: Order | None = None) -> dict[str, Any]:
         """Switch a vector on, or to another scale. Raises GuardRefused where general text suffers."""
         slots = [one for one in self.slots() if one.name != slot.name] + [slot]
         if len(slots) > SLOTS:
@@ -114,16 +115,16 @@ class LiveSteering:
                 f"{slot.name} * {slot.scale:g} would raise the NLL of general text {ratio:.2f} times (most:"
                 f" steering.most_nll = {self._most_nll:g}); take a smaller scale"
             )
-        return self._change(slots, f"steering {slot.name} * {slot.scale:.3g}") | {"nll_ratio": ratio}
+        return self._change(slots, f"steering {slot.name} * {slot.scale:.3g}", order) | {"nll_ratio": ratio}
 
-    def off(self, name: object, why: str = "by hand") -> dict[str, Any]:
+    def off(self, name: object, why: str = "by hand", order: Order | None = None) -> dict[str, Any]:
         """Switch one vector off, or all for None. Raises GuardRefused where none is on."""
         before = self.slots()
         gone = [one for one in before if name is None or one.name == name]
         if not gone:
             raise GuardRefused(f"steering vector {name!r} is not on" if name else "no steering vector is on")
         kept = [one for one in before if one not in gone]
-        return self._change(kept, f"steering off ({why}): {', '.join(one.name for one in gone)}")
+        return self._change(kept, f"steering off ({why}): {', '.join(one.name for one in gone)}", order)
 
     def _ratio(self, slots: list[Slot]) -> float:
         rows = self._rows(slots)
@@ -139,7 +140,7 @@ class LiveSteering:
         with self._store.write() as connection:
             outbox.alert(connection, f"steering off, version {done['version']}: {why}")
 
-    def _hand_over(self, slot: Slot) -> dict[str, Any]:
+    def _hand_over(self, slot: Slot, order: Order) -> dict[str, Any]:
         """Let the learner take over: the scale falls as the probes find the direction in the weights."""
         directions = self._vectors.open(slot.name, slot.vector_id).directions
         taught = [e for e in examples.ready(self._store) if e.direction in directions]
@@ -155,23 +156,27 @@ class LiveSteering:
                 for one in self.slots()
             ],
             f"steering {slot.name}: the weights take over",
+            order,
         )
         waiting = sum(found.example in taught for found in examples.pending(self._store))
         return done | {"examples": len(taught), "still_to_train": waiting}
 
-    def _change(self, slots: list[Slot], note: str) -> dict[str, Any]:
+    def _change(self, slots: list[Slot], note: str, order: Order | None) -> dict[str, Any]:
+        """Make a version with these slots; an order that asked for it knows in the same transaction."""
         began = time.monotonic()
         if self._lineage.unsaved():
             self._rounds.check()
 
         def record(connection: sqlite3.Connection, version: Version) -> None:
             steering.put(connection, version.id, slots)
+            if order is not None:
+                order.applied(connection, {"version": version.id, "on": on, "server_wide": True})
 
+        on = {slot.name: slot.scale for slot in slots}
         version = self._lineage.annotate("steer", note, record)
         self.follow()
         seconds = round(time.monotonic() - began, 3)
         log.info("steering", slots=[slot.model_dump() for slot in slots], seconds=seconds)
-        on = {slot.name: slot.scale for slot in slots}
         return {"version": version.id, "on": on, "seconds": seconds, "server_wide": True}
 
     def _try(self, slot: Slot, arguments: dict[str, Any]) -> dict[str, Any]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable
 from typing import Any
 
 from learner.archive import Archive
-from learner.arguments import Handler, number_of, text_of
-from learner.lineage import Lineage
+from learner.arguments import Handler, Order, number_of, text_of
+from learner.lineage import Lineage, Record
 from learner.live.client import LiveWeights
 from learner.rounds import Rounds
 from learner.vectors.application import added, require_shape, without
@@ -42,65 +41,90 @@ class LiveVectors:
     def handlers(self) -> dict[str, Handler]:
         """Return what carries out each command of this room, given its arguments."""
         return {
-            "apply_vector": lambda args: (
-                self.compose(text_of(args, "expression"))
-                if "expression" in args
-                else self.apply(text_of(args, "name"), number_of(args, "scale", 1.0))
-            ),
-            "remove_vector": lambda args: self.remove(text_of(args, "name")),
-            "check_out": lambda args: self.check_out(text_of(args, "to"), bool(args.get("create"))),
-            "revert": lambda args: self.revert(text_of(args, "version")),
+            "apply_vector": self.apply,
+            "remove_vector": self.remove,
+            "check_out": self.check_out,
+            "revert": self.revert,
         }
 
-    def apply(self, name: str, scale: float) -> dict[str, Any]:
-        """Add a vector times `scale`. Raises InputError for an unknown name, wrong base or shape."""
-        vector, scale = self._library.open(name), require_scale(scale)
-        self._require_live(vector)
+    def apply(self, order: Order) -> dict[str, Any]:
+        """Add a vector times a scale, or each of an expression: one version each, to be removed one by one.
+
+        Raises InputError for an unknown name, wrong base or shape. What a kill broke off goes on.
+        """
+        composed = "expression" in order.args
+        if composed:
+            terms = [(term.name, term.factor) for term in parse_expression(text_of(order.args, "expression"))]
+        else:
+            terms = [(text_of(order.args, "name"), number_of(order.args, "scale", 1.0))]
+        for name, scale in terms:
+            self._require_live(self._library.open(name))
+            require_scale(scale)
+        parts = list(order.before.parts)
+        for name, scale in terms[len(parts) :]:
+            parts.append(self._add(name, scale, order, parts, last=len(parts) + 1 == len(terms)))
+        return {"applied": parts} if composed else parts[0]
+
+    def _add(
+        self, name: str, scale: float, order: Order, before: list[dict[str, Any]], *, last: bool
+    ) -> dict[str, Any]:
+        """Add one vector; the order knows of it in the same transaction."""
+        vector = self._library.open(name)
         began = time.monotonic()
+
+        def told(version: Version) -> dict[str, Any]:
+            return {
+                "vector": name,
+                "scale": scale,
+                "version": version.id,
+                "parent": version.parent,
+                "tensors": len(vector.shapes),
+                "ms": round((time.monotonic() - began) * 1000, 1),
+            }
+
+        def record(connection: sqlite3.Connection, version: Version) -> None:
+            applications.add(connection, done.model_copy(update={"version_id": version.id}))
+            parts = [*before, told(version)]
+            if last:
+                order.applied(connection, {"applied": parts} if "expression" in order.args else parts[0])
+            else:
+                order.part_done(connection, parts)
+
         done = Application(version_id="", vector=name, vector_id=vector.description.id, scale=scale)
-        version = self._write(f"vector {name} * {scale:g}", vector, done)
-        return {
-            "vector": name,
-            "scale": scale,
-            "version": version.id,
-            "parent": version.parent,
-            "tensors": len(vector.shapes),
-            "ms": round((time.monotonic() - began) * 1000, 1),
-        }
+        return told(self._write(f"vector {name} * {scale:g}", vector, done, record))
 
-    def compose(self, expression: str) -> dict[str, Any]:
-        """Add each vector of an expression times its factor: one version each, to be removed one by one."""
-        terms = parse_expression(expression)
-        for term in terms:
-            self._require_live(self._library.open(term.name))
-            require_scale(term.factor)
-        return {"applied": [self.apply(term.name, term.factor) for term in terms]}
-
-    def remove(self, name: str) -> dict[str, Any]:
+    def remove(self, order: Order) -> dict[str, Any]:
         """Take a vector out again: the same bytes if nothing was written since, else by subtraction.
 
         Raises GuardRefused where it is not in the weights, InputError where the file is another by now.
         """
+        name = text_of(order.args, "name")
         inside = applications.in_weights(self._store, self._lineage.version)
         found = next((a for a in inside if a.vector == require_name(name)), None)
         if found is None:
             known = ", ".join(a.vector for a in inside) or "none"
             raise GuardRefused(f"vector {name!r} is not in the live weights (in them: {known})")
         if found.version_id == self._lineage.version.id and not self._lineage.unsaved():
-            return self._undo_newest(f"removed vector {name}") | {"vector": name}
+            return self._undo_newest(f"removed vector {name}", order, {"vector": name})
         undo = found.model_copy(update={"scale": -found.scale, "undoes": found.version_id})
         note = f"removed vector {name} by subtraction"
+
+        def record(connection: sqlite3.Connection, version: Version) -> None:
+            applications.add(connection, undo.model_copy(update={"version_id": version.id}))
+            order.applied(connection, {"vector": name} | self._subtracted(version))
+
         try:
-            version = self._subtract(versions.require(self._store, found.version_id), note, undo)
+            version = self._subtract(versions.require(self._store, found.version_id), note, record)
         except GuardRefused:  # a version was retired, or is damaged: the vector's own file says it, too
-            version = self._write(note, self._same_file(found), undo)
+            version = self._write(note, self._same_file(found), undo, record)
         return {"vector": name} | self._subtracted(version)
 
-    def check_out(self, name: str, create: bool = False) -> dict[str, Any]:
+    def check_out(self, order: Order) -> dict[str, Any]:
         """Make a branch, or a version, the live weights; a new branch of `create` starts at the base.
 
         Raises GuardRefused for a name that is neither.
         """
+        name, create = text_of(order.args, "to"), bool(order.args.get("create"))
         branch = branches.get(self._store, name)
         if branch is None and create:
             require_name(name)
@@ -114,7 +138,8 @@ class LiveVectors:
         moves_to = name if branch is not None or create else here
         before = self._lineage.version
 
-        def record(connection: sqlite3.Connection) -> None:
+        def record(connection: sqlite3.Connection, version: Version) -> None:
+            order.applied(connection, {"branch": moves_to, "version": version.id})
             branches.settle(connection, here, before)
             if moves_to != here:
                 branches.put(connection, moves_to, target.id)
@@ -123,37 +148,45 @@ class LiveVectors:
         done = self._lineage.check_out(target, f"checkout of {name}", record)
         return {"branch": moves_to, "version": done.version.id, "bit_for_bit": done.bit_for_bit}
 
-    def revert(self, wanted: str) -> dict[str, Any]:
+    def revert(self, order: Order) -> dict[str, Any]:
         """Take out what one version changed. Raises GuardRefused for the base, or where files are gone."""
-        version = versions.require(self._store, wanted)
+        version = versions.require(self._store, text_of(order.args, "version"))
         parent = None if version.parent is None else versions.get(self._store, version.parent)
         if parent is None:
             raise GuardRefused(f"{version.id} is the base: there is nothing before it to go back to")
         if version.id == self._lineage.version.id and not self._lineage.unsaved():
-            return self._undo_newest(f"reverted {version.id}")
-        done = self._subtract(version, f"reverted {version.id} by subtraction")
-        return self._subtracted(done)
+            return self._undo_newest(f"reverted {version.id}", order, {})
+
+        def record(connection: sqlite3.Connection, made: Version) -> None:
+            order.applied(connection, self._subtracted(made))
+
+        return self._subtracted(self._subtract(version, f"reverted {version.id} by subtraction", record))
 
     def _subtracted(self, version: Version) -> dict[str, Any]:
         """Say what a subtraction gave; the bytes may still be those of a version on its path."""
         same = any(v.fingerprint == version.fingerprint for v in versions.path(self._store, version)[1:])
         return {"version": version.id, "bit_for_bit": same, "by": "subtraction"}
 
-    def _undo_newest(self, reason: str) -> dict[str, Any]:
+    def _undo_newest(self, reason: str, order: Order, said: dict[str, Any]) -> dict[str, Any]:
         """Go back from the version in force, to which nothing was added, to its parent."""
         parent = versions.require(self._store, str(self._lineage.version.parent))
         self._lineage.require_restorable(parent)
-        done = self._lineage.roll_back(parent, reason)
-        return {"version": done.version.id, "bit_for_bit": done.bit_for_bit, "by": "restoring the bytes"}
+        said = said | {"by": "restoring the bytes"}
 
-    def _write(self, note: str, deltas: Deltas, done: Application) -> Version:
-        """Add a vector to the live weights, as a version that `done` tells of."""
+        def record(connection: sqlite3.Connection, version: Version, _: int) -> None:
+            order.applied(connection, said | {"version": version.id})
+
+        done = self._lineage.roll_back(parent, reason, record)
+        return said | {"version": done.version.id, "bit_for_bit": done.bit_for_bit}
+
+    def _write(self, note: str, deltas: Deltas, done: Application, record: Record) -> Version:
+        """Add a vector to the live weights, as a version that `done` tells of and `record` writes down."""
         self._save()
         live = self._lineage.live_tensors(deltas.shapes)
         values = added(live, deltas, done.scale, f"{done.vector_id}/{self._lineage.version.id}")
-        return self._lineage.apply("vector", note, values, _recorder(done))
+        return self._lineage.apply("vector", note, values, record)
 
-    def _subtract(self, version: Version, note: str, done: Application | None = None) -> Version:
+    def _subtract(self, version: Version, note: str, record: Record) -> Version:
         """Take out of the live weights what one version changed. Raises Damaged where its files are gone."""
         parent = versions.require(self._store, str(version.parent))
         for one in (version, parent):
@@ -166,7 +199,7 @@ class LiveVectors:
             self._archive.tensors(version, wanted),
             self._archive.tensors(parent, wanted),
         )
-        return self._lineage.apply("vector", note, values, None if done is None else _recorder(done))
+        return self._lineage.apply("vector", note, values, record)
 
     def _same_file(self, found: Application) -> VectorFile:
         vector = self._library.open(found.vector)
@@ -191,10 +224,3 @@ class LiveVectors:
             if name not in self._live.names:
                 raise InputError(f"vector {vector.description.name}: the server has no tensor {name}")
             require_shape(vector, name, self._live.shape(name))
-
-
-def _recorder(done: Application) -> Callable[[sqlite3.Connection, Version], None]:
-    def record(connection: sqlite3.Connection, version: Version) -> None:
-        applications.add(connection, done.model_copy(update={"version_id": version.id}))
-
-    return record

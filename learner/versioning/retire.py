@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from learner.archive import Archive
 from policies.config import GuardConfig
 from policies.retention import kept
-from store import branches, versions
+from store import branches, evidence, versions
 from store.database import Store
 from store.versions import Version
 
@@ -22,7 +22,9 @@ class Retired:
 
 
 def retire(store: Store, archive: Archive, rules: GuardConfig, *, dry_run: bool = False) -> Retired:
-    """Keep what the rules, a tag, a branch, or the version in force need; rows stay, files of the others go.
+    """Keep what the rules, a tag, a branch, the version in force, or evidence against it need.
+
+    Rows stay, files of the others go.
 
     A version may share its files with others (a rollback does): they go with the last that needs them.
     """
@@ -46,9 +48,12 @@ def retire(store: Store, archive: Archive, rules: GuardConfig, *, dry_run: bool 
 
 def _needed(store: Store, every: list[Version], good: list[Version], rules: GuardConfig) -> set[str | None]:
     """Return the files of weights that stay."""
+    if not every:
+        return set()
     named = versions.tags(store).keys() | {branch.version_id for branch in branches.every_branch(store)}
+    named |= evidence.leads_to(store, every[-1].id)
     chosen = kept([(v.id, v.created) for v in good], rules)
-    return {v.file for v in good if v.id in chosen or v.id in named} | {every[-1].file if every else None}
+    return {v.file for v in good if v.id in chosen or v.id in named} | {every[-1].file}
 
 
 def _trainers_going(every: list[Version], going: list[Version], rules: GuardConfig) -> set[str]:

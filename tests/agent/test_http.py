@@ -184,6 +184,22 @@ async def test_a_command_is_kept_for_the_learner(client: httpx.AsyncClient, stor
     assert (row["event_id"], row["command"], row["state"]) == (answer.json()["event_id"], name, "waiting")
 
 
+async def test_a_command_sent_again_with_its_event_id_counts_once(
+    client: httpx.AsyncClient, store: Store
+) -> None:
+    order = {"event_id": "k", "to": "v1"}
+    first = await client.post("/v1/rollback", json=order, headers=BEARER)
+    assert (first.status_code, first.json()) == (202, {"outcome": "waiting", "event_id": "k"})
+    again = await client.post("/v1/rollback", json=order, headers=BEARER)
+    assert (again.status_code, again.json()) == (200, {"outcome": "duplicate", "event_id": "k"})
+    (row,) = store.rows("SELECT * FROM commands")
+    assert (row["event_id"], row["args"]) == ("k", '{"to": "v1"}')
+    for wrong in ("", 7, None):
+        answer = await client.post("/v1/rollback", json={"event_id": wrong}, headers=BEARER)
+        assert (answer.status_code, answer.json()["outcome"]) == (422, "rejected")
+    assert len(store.rows("SELECT * FROM commands")) == 1
+
+
 @pytest.mark.parametrize(
     ("headers", "status"),
     [

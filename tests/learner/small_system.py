@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import secrets
 import signal
@@ -14,6 +15,7 @@ from safetensors import safe_open
 
 from learner.archive import Archive
 from learner.base_model import model_hash
+from learner.commands import answer_applied, carry_out
 from learner.lineage import Lineage
 from learner.live.arena import Arena, place
 from learner.live.client import LiveWeights
@@ -28,9 +30,11 @@ from learner.probing.suite import ProbeSuite
 from learner.rehearsal import follows
 from learner.rounds import Rounds
 from learner.trainer import Trainer
+from learner.vectors.library import Library
+from learner.vectors.live import LiveVectors
 from policies.config import Config, GuardConfig, TrainingConfig
 from policies.example import Example
-from store import examples, probes, state
+from store import commands, examples, probes, state
 from store.database import Store, open_store
 
 CONFIG = Config(
@@ -115,7 +119,9 @@ class System:
         material = load_material()
         few = ProbeMaterial(facts=material.facts[:2], texts=material.texts[:1], prompts=material.prompts[:1])
         suite = ProbeSuite(model, base, tokenizer, few, follows, 8)
-        self.archive = Archive(folder / "home" / "versions", model_dir, model_hash(model_dir))
+        hashed = model_hash(model_dir)
+        self.archive = Archive(folder / "home" / "versions", model_dir, hashed)
+        self.library = Library(folder / "home", hashed)
         self.lineage = Lineage(self.store, self.archive, self.live, self.trainer, CONFIG.guard)
         self.rounds = Rounds(self.store, CONFIG, self.live, self.trainer, suite, self.lineage)
 
@@ -127,6 +133,16 @@ class System:
         while examples.pending(self.store):
             self.rounds.run(lambda: False)
         self.rounds.run(lambda: False)
+
+    def obey(self) -> None:
+        """Settle, answer what a kill left unanswered, and carry out what waits."""
+        self.lineage.settle()
+        answer_applied(self.store, self.lineage)
+        vectors = LiveVectors(
+            self.store, self.archive, self.live, self.lineage, self.rounds, self.library
+        ).handlers()
+        for command in commands.waiting(self.store):
+            carry_out(self.store, command, self.lineage, self.rounds, vectors)
 
     def close(self) -> None:
         """Let go of the arena and the store."""
@@ -178,6 +194,7 @@ def kill_at(system: System, call: str, count: int) -> None:
     owners: dict[str, Any] = {"begin": steps, "confirm": steps, "add": versions}
     owners |= {"write": system.live, "mark": system.live, "save": system.archive}
     owners |= {"save_trainer": system.archive, "point": system.archive, "_record": system.rounds}
+    owners |= {"_write_back": system.lineage, "finish": commands, "harms": system.rounds._causes}
     original: Callable[..., Any] = getattr(owners[call], call)
     reached = 0
 
@@ -204,3 +221,21 @@ def learn(folder: Path, model_dir: Path, kill: tuple[str, int] | None = None) ->
     system.learn()
     (folder / "fingerprint").write_text(system.live.fingerprint())
     system.close()
+
+
+def obey(folder: Path, model_dir: Path, kill: tuple[str, int]) -> None:
+    """Carry out the commands that wait, and be killed on the way as `learn` is."""
+    system = System(folder, model_dir)
+    kill_at(system, *kill)
+    system.obey()
+    system.close()
+
+
+def in_process_of_its_own(call: Callable[..., None], *arguments: Any) -> int | None:
+    """Do something in a process of its own. Returns its exit code, negative for a signal."""
+    context = multiprocessing.get_context("forkserver")  # imports torch once for all of them
+    context.set_forkserver_preload(["small_system"])
+    process = context.Process(target=call, args=arguments)
+    process.start()
+    process.join()
+    return process.exitcode

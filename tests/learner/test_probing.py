@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
@@ -118,3 +119,10 @@ def test_a_fact_matches_whole_words_only() -> None:
 def test_every_direction_gets_its_turn_and_the_newest_go_first() -> None:
     many = [example(f"a{i}", "A") for i in range(6)] + [example("b0", "B")]
     assert [chosen.id for chosen in spread_over_directions(many, 4)] == ["a5", "b0", "a4", "a3"]
+
+
+def test_of_ten_directions_each_is_drawn_in_some_checks_with_its_newest_example() -> None:
+    many = [example(f"{rule}{i}", f"Rule {rule}") for rule in "abcdefghij" for i in range(2)]
+    checks = [spread_over_directions(many, 8, random.Random(check)) for check in range(5)]
+    assert {len({chosen.direction for chosen in drawn}) for drawn in checks} == {8}
+    assert {chosen.id for drawn in checks for chosen in drawn} == {f"{rule}1" for rule in "abcdefghij"}

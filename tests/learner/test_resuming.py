@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 from collections.abc import Callable
@@ -45,12 +44,7 @@ def served(model_dir: Path, tmp_path: Path, owner: Any) -> Callable[[], str]:
 
 def learn(folder: Path, model_dir: Path, kill: tuple[str, int] | None = None) -> int | None:
     """Learn in a process of its own. Returns its exit code, negative for a signal."""
-    context = multiprocessing.get_context("forkserver")  # imports torch once for all of them
-    context.set_forkserver_preload(["small_system"])
-    process = context.Process(target=small_system.learn, args=(folder, model_dir, kill))
-    process.start()
-    process.join()
-    return process.exitcode
+    return small_system.in_process_of_its_own(small_system.learn, folder, model_dir, kill)
 
 
 @pytest.fixture(scope="module")

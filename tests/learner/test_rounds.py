@@ -23,7 +23,7 @@ from learner.trainer import Trainer
 from policies.config import Config, GuardConfig, TrainingConfig
 from policies.example import Example
 from policies.messages import CommandPayload
-from store import commands, examples, probes, steps, versions
+from store import backoff, commands, examples, probes, steps, versions
 from store.database import Store, open_store
 
 CONFIG = Config(
@@ -112,7 +112,11 @@ def correct(
 
 def test_a_round_changes_the_live_bytes_and_each_correction_counts_its_quota(bench: Bench) -> None:
     correct(bench.store, "e1", "e2")
+    with bench.store.write() as connection:  # as after two breaches
+        for _ in range(2):
+            backoff.back_off(connection, bench.store, CONFIG.guard)
     bench.rounds.run(lambda: False)
+    assert backoff.factor(bench.store) == CONFIG.guard.backoff**2 * CONFIG.guard.recovery
     assert bench.live.fingerprint() != bench.before
     assert examples.pending(bench.store) == []
     assert {row["replay_share"] for row in bench.store.rows("SELECT replay_share FROM steps")} == {0.25}
@@ -182,6 +186,8 @@ def test_a_breach_is_undone_bit_for_bit_and_said(bench: Bench) -> None:
     ]
     said = [row["payload"] for row in bench.store.rows("SELECT payload FROM outbox")]
     assert any('"type":"rollback"' in payload and '"bit_for_bit":true' in payload for payload in said)
+    assert any("breach: nll worse" in payload and "learning rate times 0.5" in payload for payload in said)
+    assert backoff.factor(bench.store) == CONFIG.guard.backoff
 
 
 def test_a_step_cut_off_in_the_middle_is_undone_and_done_again(bench: Bench) -> None:
