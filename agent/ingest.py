@@ -274,6 +274,8 @@ class Ingest:
         corrected = corrections.turns_with_any(connection, (turn.event_id for turn in new))
         for turn in new:
             if turn.event_id in corrected:
+                for waited in corrections.of_turn(connection, turn.event_id, ("waiting",)):
+                    dead_letters.recall(connection, _TURN_HAS_NOT_COME, waited.event_id)
                 self._settle(connection, turn, source)
         counts = Counter(turn.conversation_id for turn in new)
         for conversation_id, count in counts.items():
@@ -289,7 +291,6 @@ class Ingest:
         accepted = False
         for correction in corrections.of_turn(connection, turn.event_id, ("waiting",)):
             reason = _not_applicable(correction, turn) or self._admission.refusal(connection, correction)
-            dead_letters.recall(connection, _TURN_HAS_NOT_COME, correction.event_id)
             doubt = self._admission.doubt(connection, correction) if reason is None else None
             if doubt is not None:
                 corrections.set_state(connection, correction.event_id, "held")

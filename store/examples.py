@@ -50,7 +50,7 @@ class Usable(NamedTuple):
 def upsert_correction_example(connection: sqlite3.Connection, example: Example, quota: int) -> bool:
     """Keep an example of a decision; it replaces a less trusted one, and a person's earlier word.
 
-    One already quarantined stays: nothing comes back without a person's word. Returns True when kept.
+    One already quarantined stays: only `store.quarantine.decide` brings it back. Returns True when kept.
     """
     old = connection.execute(
         "SELECT id, origin, state, chosen FROM examples WHERE decision_id = ?"
@@ -183,7 +183,8 @@ def quarantine(
     """Take correction examples, and all that rehearses them, out of training. Returns how many.
 
     A rehearsal takes its correction with it: the one says what the other does. They come back by
-    `store.quarantine.release` alone. `scores` say how far each caused it.
+    `store.quarantine.decide` alone: by a person's word, or acquitted by the search for the cause.
+    `scores` say how far each caused it.
     """
     marked = 0
     for example_id in sorted(_families(connection, example_ids)):

@@ -15,7 +15,8 @@ from store.settings import load_config
 
 commands = typer.Typer(
     no_args_is_help=True,
-    help="See what the guard took out of training; nothing of it comes back without your word.",
+    help="See what the guard took out of training. What its search for the cause finds innocent comes back by"
+    " itself, once; the rest waits for your word.",
 )
 Identifiers = Annotated[list[str], typer.Argument(metavar="ID...", help="as `quarantine list` prints them")]
 

@@ -141,6 +141,14 @@ def test_correction_before_its_turn_waits_and_is_not_lost(store: Store, ingest: 
     assert [example["chosen"] for example in live_examples(store)] == [KEPT]
 
 
+def test_letters_are_searched_only_for_a_correction_that_had_waited(store: Store, ingest: Ingest) -> None:
+    said: list[str] = []
+    store.connection.set_trace_callback(said.append)
+    send(ingest, *conversation())
+    assert ingest.correction("a", correction(), "mqtt") == "applied"
+    assert not any("dead_letters" in statement for statement in said)
+
+
 @pytest.mark.parametrize("first", ["turn", "correction"])
 @pytest.mark.parametrize(
     ("changes", "reason"),
