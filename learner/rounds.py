@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import suppress
 from math import isfinite
 
@@ -80,11 +80,20 @@ class Rounds:
         return schedule.round_starts(waiting, quiet_s, self._config.training)
 
     def prepare(self) -> None:
-        """Do ahead of time, a little at each call, what a round needs of the base model."""
+        """Do ahead of time, a little at each call, what a round needs of the base model; forget the rest."""
         usable = examples.pending(self._store) + examples.general(self._store, GENERAL_POOL)
         ready = [found.example for found in self._trainable(usable)]
         rows = [row for example in ready for row in self._trainer.rows_for(example)]
         self._trainer.warm(rows, most=AHEAD)
+        self._keep_only({found.example.id for found in usable})
+
+    def _keep_only(self, usable: Set[str]) -> None:
+        """Drop what no next batch holds: a turn of the agent is replay for a while, and then never again."""
+        kept = set(usable)
+        if self._config.training.reminder_share:
+            kept |= {found.example.id for found in examples.learned_earlier(self._store, EARLIER)}
+        self._trainer.keep_only(kept)
+        self._known = {name: example for name, example in self._known.items() if name in kept}
 
     def run(self, interrupted: Callable[[], bool]) -> None:
         """Train until nothing waits or `interrupted()`; what was changed is probed before it returns.

@@ -1,4 +1,4 @@
-"""The trainer: from examples to rows, from rows to a step on the weights.
+"""The trainer: from rows (`learner.row_book`) to a step on the weights.
 
 The model's parameters, fp32 or bf16, always hold the live bf16 values. What rounding leaves of a step is
 kept in a remainder per tensor, or, where memory forbids one, the rounding is stochastic.
@@ -12,11 +12,10 @@ more than one is alive. The contexts are not computed again for it.
 from __future__ import annotations
 
 import time
-from collections import OrderedDict, defaultdict
-from collections.abc import Callable, MutableMapping, Sequence
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
 from typing import Any
 
 import torch
@@ -25,24 +24,19 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from learner.apollo import Apollo
 from learner.channels import Step, add_with_remainder
-from learner.generation import greedy
 from learner.model import embeddings, trainable
-from learner.objectives import Want, batch_losses, log_probs, objective_of
-from learner.rehearsing import few_shot
+from learner.objectives import batch_losses, objective_of
 from learner.rounding import noise_key, stochastic_round
-from learner.tokens import Prompt, Row, answer_ids, build_row, end_token, prompt_of
+from learner.row_book import RowBook, TwinAnswers
+from learner.tokens import Row
 from policies.config import TrainingConfig
-from policies.errors import ConfigError, InputError
+from policies.errors import ConfigError
 from policies.example import Example
-from policies.twins import stands
 
 Write = Callable[[str, Tensor], None]
 """Takes the name and the new bf16 values of a tensor in which at least one changed."""
 Read = Callable[[str], Tensor]
 """Gives the live values of a tensor."""
-
-_BATCH = 16
-"""Rows or prompts in one pass of the base model."""
 
 
 @dataclass(frozen=True)
@@ -75,10 +69,6 @@ class TrainerState:
 
     tensors: dict[str, Tensor]
     numbers: dict[str, int]
-
-
-TwinAnswers = MutableMapping[tuple[int, ...], tuple[int, ...]]
-"""What the base answers to twins, as ids, by the ids of the prompt."""
 
 
 class Trainer:
@@ -119,11 +109,7 @@ class Trainer:
             if keep_remainder
         }
         self._seed, self._steps = seed, 0
-        self._end = end_token(tokenizer)
-        self._rows: dict[str, tuple[Row, ...]] = {}
-        self._references: OrderedDict[Want, Tensor] = OrderedDict()
-        self._kept_references = kept_references
-        self._twin_answers = twin_answers
+        self.row_book = RowBook(model, tokenizer, base, config, self.objective, kept_references, twin_answers)
         for parameter in self.parameters.values():
             parameter.requires_grad_(True)
         if on_cpu:
@@ -134,140 +120,28 @@ class Trainer:
 
         Raises InputError where the example cannot be trained on; the message names it.
         """
-        if example.id not in self._rows:
-            self.prepare([example])
-        return self._rows[example.id]
+        return self.row_book.rows_for(example)
 
     def prepare(self, examples: Sequence[Example]) -> None:
-        """Build the rows of many examples: the base model answers all their twin contexts in one go.
-
-        Worth calling ahead of time, as `warm` is. Raises InputError as `rows_for`, after all others are done.
-        """
-        failed: list[InputError] = []
-        twins: list[tuple[Example, Prompt]] = []
-        for example in examples:
-            if example.id in self._rows:
-                continue
-            try:
-                self._rows[example.id] = (self._own_row(example),)
-                if example.twin_context is not None and self._keeps_twin(example):
-                    twins.append((example, self._prompt(example, example.twin_context)))
-            except InputError as error:
-                self._rows.pop(example.id, None)
-                failed.append(error)
-        self._add_twins(twins)
-        if failed:
-            raise failed[0]
-
-    def _own_row(self, example: Example) -> Row:
-        corrects = example.kind == "correction"
-        chosen, other = example.chosen, example.rejected if corrects else None
-        unwanted = corrects and self.objective.unpaired and not chosen
-        if not chosen and not unwanted:
-            raise InputError(f"example {example.id} has no chosen answer to learn")
-        hint = None
-        if corrects and self.objective.hints:
-            hint = self._prompt(example, few_shot(example.context, [example]))
-            chosen, other = other, chosen
-        if unwanted:
-            chosen, other = other, None
-        if not chosen:
-            raise InputError(f"example {example.id} has no rejected answer, which the objective learns from")
-        row = build_row(
-            example.id,
-            example.kind,
-            self._prompt(example, self._context(example)),
-            answer_ids(self.tokenizer, chosen),
-            answer_ids(self.tokenizer, other) if other is not None else None,
-            self.config.max_decision_tokens if corrects else self.config.max_replay_tokens,
-            example.weight,
-            hint,
-        )
-        return replace(row, unwanted=unwanted)
-
-    def _context(self, example: Example) -> Sequence[dict[str, object]]:
-        stripped = self._is_stripped(example) and example.twin_context
-        return example.twin_context or () if stripped else example.context
-
-    def _prompt(self, example: Example, messages: Sequence[dict[str, object]]) -> Prompt:
-        try:
-            return prompt_of(self.tokenizer, messages, self.config.max_context_tokens, keep=example.direction)
-        except InputError as error:
-            raise InputError(f"example {example.id}: {error}") from error
-
-    def _add_twins(self, twins: Sequence[tuple[Example, Prompt]]) -> None:
-        """Let the base model answer; its log-probabilities on the way are the twins' references.
-
-        Where answers are shared they are not taken: `warm` rounds otherwise, and a trainer that found the
-        answer must learn the same as one that asked for it.
-        """
-        longest, shared = self.config.max_replay_tokens, self._twin_answers
-        known = {} if shared is None else shared
-        prompts = [prompt.ids for _, prompt in twins if tuple(prompt.ids) not in known]
-        answers = greedy(self.base, prompts, longest, {self._end}, _BATCH, with_log_probs=shared is None)
-        known.update((tuple(ids), answer.ids) for ids, answer in zip(prompts, answers, strict=True))
-        scores = {tuple(ids): answer.log_probs for ids, answer in zip(prompts, answers, strict=True)}
-        for example, prompt in twins:
-            ids, chosen = tuple(prompt.ids), answer_ids(self.tokenizer, example.chosen or "")
-            row = build_row(example.id, "twin", prompt, known[ids], chosen, longest, example.weight)
-            self._rows[example.id] += (row,)
-            if (reference := scores.get(ids)) is not None:
-                self._remember(Want(row), reference)
+        """Build the rows of many examples at once. Raises InputError after all others are done."""
+        self.row_book.prepare(examples)
 
     def warm(self, rows: Sequence[Row], most: int | None = None) -> None:
         """Compute the base log-probabilities that are not in memory yet, of `most` rows at once."""
-        missing: list[Want] = []
-        wants = self._wants(rows)
-        for want in wants:
-            if want in self._references:
-                self._references.move_to_end(want)
-            else:
-                missing.append(want)
-        missing = sorted(missing[:most], key=lambda w: (w.own, w.whole, w.row.context))
-        for (own, whole), found in groupby(missing, key=lambda w: (w.own, w.whole)):
-            alike = list(found)  # sorted: a shared beginning is computed once
-            for start in range(0, len(alike), _BATCH):
-                batch = alike[start : start + _BATCH]
-                scores = log_probs(self.model if own else self.base, [w.row for w in batch], whole)
-                for want, reference in zip(batch, scores, strict=True):
-                    self._remember(want, reference, room=len(wants))
-
-    def _keeps_twin(self, example: Example) -> bool:
-        return example.kind == "correction" and (self.objective.twins or not self._is_stripped(example))
-
-    def _is_stripped(self, example: Example) -> bool:
-        direction = example.direction
-        return (
-            self.objective.strips
-            and example.kind == "correction"
-            and direction is not None
-            and stands(example.context, direction)
-        )
-
-    def _wants(self, rows: Sequence[Row]) -> list[Want]:
-        wanted = (self.objective.want(part) for row in rows for part in self.objective.parts(row))
-        return list(dict.fromkeys(want for want in wanted if want is not None))
-
-    def _remember(self, want: Want, reference: Tensor, room: int = 0) -> None:
-        """Keep a reference; the longest unused ones go, but `room` of them always stay."""
-        self._references[want] = reference
-        while len(self._references) > max(self._kept_references, room):
-            self._references.popitem(last=False)
+        self.row_book.warm(rows, most)
 
     def forget(self, example_id: str) -> None:
         """Drop the rows of an example that will not be trained on again."""
-        for want in self._wants(self._rows.pop(example_id, ())):
-            self._references.pop(want, None)
+        self.row_book.forget(example_id)
+
+    def keep_only(self, example_ids: Collection[str]) -> None:
+        """Drop the rows of all other examples."""
+        self.row_book.keep_only(example_ids)
 
     def losses(self, rows: Sequence[Row]) -> Tensor:
         """Return the loss of each row under the objective, [rows], with its graph."""
         self.warm(rows)
-
-        def reference(part: Row) -> Tensor | None:
-            want = self.objective.want(part)
-            return None if want is None else self._references[want]
-
-        return batch_losses(self.model, self.objective, rows, reference)
+        return batch_losses(self.model, self.objective, rows, self.row_book.reference)
 
     def backward(self, rows: Sequence[Row]) -> Gradients:
         """Compute the gradients of the mean loss of `rows`, and whether loss and all of them are finite."""
@@ -395,7 +269,7 @@ class Trainer:
             parameter.copy_(read(name))
         for remainder in self._remainders.values():
             remainder.zero_()
-        self._references = OrderedDict((w, kept) for w, kept in self._references.items() if not w.own)
+        self.row_book.forget_own()
         self.optimizer.reset()
 
 

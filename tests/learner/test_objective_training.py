@@ -53,11 +53,11 @@ def test_preference_takes_the_reference_of_a_pair_once_and_as_single_numbers(tin
     trainer = trainer_of(tiny_qwen35_path, "preference", reference="version")
     row = trainer.rows_for(corrected())[0]
     trainer.warm([row])
-    first = {want: kept.clone() for want, kept in trainer._references.items() if want.own}
+    first = {want: kept.clone() for want, kept in trainer.row_book.references.items() if want.own}
     assert {want.row for want in first} == {row, rejected(row)}
     assert all(kept.shape == (len(want.row.answer),) for want, kept in first.items())
     train(trainer, [row])
-    assert all(torch.equal(trainer._references[want], kept) for want, kept in first.items())
+    assert all(torch.equal(trainer.row_book.references[want], kept) for want, kept in first.items())
 
 
 def test_reload_forgets_what_was_taken_of_the_weights_before_it(tiny_qwen35_path):
@@ -66,7 +66,7 @@ def test_reload_forgets_what_was_taken_of_the_weights_before_it(tiny_qwen35_path
     trainer.warm([row, twin])
     live = {name: parameter.detach().clone() for name, parameter in trainer.parameters.items()}
     trainer.reload(live.__getitem__)
-    assert list(trainer._references) == [Want(twin)]
+    assert list(trainer.row_book.references) == [Want(twin)]
 
 
 def test_unpaired_learns_to_leave_an_answer_that_has_no_correction(tiny_qwen35_path):

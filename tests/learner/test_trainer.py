@@ -315,8 +315,11 @@ def test_base_log_probabilities_are_kept_and_bounded(tiny_qwen35_path):
     assert trainer.backward(rows).loss == pytest.approx(0.0, abs=1e-3)
     trainer.warm(rows[:1])
     trainer.warm([trainer.rows_for(general("new", "What is a sea?"))[0]])
-    assert len(trainer._references) == 2
-    assert Want(rows[0]) in trainer._references
+    assert len(trainer.row_book.references) == 2
+    assert Want(rows[0]) in trainer.row_book.references
+    trainer.keep_only(["g0", "never seen"])
+    assert trainer.row_book.example_ids == {"g0"}
+    assert trainer.row_book.references.keys() == {Want(rows[0])}
 
 
 def test_examples_that_cannot_be_trained_on_are_named_and_the_others_prepared(tiny_qwen35_path):
