@@ -17,6 +17,9 @@ from pathlib import Path
 
 import pytest
 
+# One thread a process, as in the product: on two cores a server and a learner would wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from learner.serving import server_command, wait_until_ready
 from policies.config import ServerConfig
 from policies.errors import Unreachable

@@ -109,7 +109,6 @@ class System:
     """Everything around one attachment."""
 
     def __init__(self, folder: Path, model_dir: Path) -> None:
-        torch.set_num_threads(1)
         self.store = open_store(folder / "home")
         model, tokenizer = load_model(model_dir, torch.float32)
         base, _ = load_model(model_dir, torch.float32)

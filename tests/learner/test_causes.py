@@ -37,7 +37,6 @@ GOOD = [example("c", "Who wrote it?", "Somebody did"), example("d", "When was it
 
 @pytest.fixture(scope="module")
 def parts(smollm2_path: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Trainer, ProbeSuite]:
-    torch.set_num_threads(1)
     folder = make_model(tmp_path_factory.mktemp("tiny"), smollm2_path)
     model, tokenizer = load_model(folder, torch.float32)
     base, _ = load_model(folder, torch.float32)

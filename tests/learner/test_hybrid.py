@@ -50,7 +50,6 @@ def correction() -> Example:
 
 
 def test_a_step_reaches_every_tensor_of_the_live_hybrid(qwen35_server: Any, live: LiveWeights) -> None:
-    torch.set_num_threads(1)
     model, tokenizer = load_model(qwen35_server.model_dir)
     base, _ = load_model(qwen35_server.model_dir)
     trainer = Trainer(model, tokenizer, base, TrainingConfig(max_replay_tokens=4), 0)

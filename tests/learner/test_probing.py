@@ -35,7 +35,6 @@ def example(example_id: str, direction: str, content: str = "What is a lake?") -
 
 @pytest.fixture(scope="module")
 def models(smollm2_path: Path) -> tuple[ProbeSuite, dict[str, torch.nn.Parameter]]:
-    torch.set_num_threads(1)
     model, tokenizer = load_model(smollm2_path)
     base, _ = load_model(smollm2_path)
     material = load_material()

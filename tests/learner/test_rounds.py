@@ -46,7 +46,6 @@ class Bench:
 
 @pytest.fixture(scope="module")
 def trainer_and_suite(smollm2_path: Path) -> tuple[Trainer, ProbeSuite]:
-    torch.set_num_threads(1)
     model, tokenizer = load_model(smollm2_path)
     base, _ = load_model(smollm2_path)
     material = load_material()

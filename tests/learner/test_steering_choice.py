@@ -27,7 +27,6 @@ Tiny = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 
 @pytest.fixture(scope="module")
 def tiny(smollm2_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Tiny:
-    torch.set_num_threads(1)
     return load_model(make_model(tmp_path_factory.mktemp("choice") / "model", smollm2_path), torch.float32)
 
 

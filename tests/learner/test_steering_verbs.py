@@ -26,7 +26,6 @@ from store.database import open_store
 
 @pytest.fixture(scope="module")
 def model_dir(smollm2_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.set_num_threads(1)
     return make_model(tmp_path_factory.mktemp("verbs") / "model", smollm2_path)
 
 

@@ -22,7 +22,6 @@ CONFIG = TrainingConfig(uses_per_example=2, max_decision_tokens=8, max_replay_to
 
 @pytest.fixture(scope="module")
 def models(tiny_qwen35_path: Path) -> Models:
-    torch.set_num_threads(1)
     base, tokenizer = load_model(tiny_qwen35_path, torch.float32)
     return Models(load_model(tiny_qwen35_path, torch.float32)[0], base, tokenizer)
 

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-import torch
 from small_system import make_model
 
 from learner.experiments import mechanisms
@@ -15,7 +14,6 @@ from policies.config import Config
 
 @pytest.mark.slow
 def test_two_runs_with_one_seed_agree(smollm2_path: Path, tmp_path: Path) -> None:
-    torch.set_num_threads(1)
     model = make_model(tmp_path / "model", smollm2_path, tied=False)
     told: list[str] = []
     found = []

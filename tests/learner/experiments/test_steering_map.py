@@ -98,7 +98,6 @@ def setting(model: Path, folder: Path, told: list[str] | None = None) -> Setting
 
 
 def test_a_model_that_answers_nothing_is_told(smollm2_path: Path, tmp_path: Path) -> None:
-    torch.set_num_threads(1)
     with pytest.raises(InputError, match="answers none of 8 plain questions"):
         steering.run(setting(make_model(tmp_path / "model", smollm2_path), tmp_path))
 
@@ -106,7 +105,6 @@ def test_a_model_that_answers_nothing_is_told(smollm2_path: Path, tmp_path: Path
 def test_two_runs_with_one_seed_agree_and_the_report_is_whole(
     smollm2_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    torch.set_num_threads(1)
     monkeypatch.setattr(steering, "QUICK", Sizes(4, (0.5,), (0.5, 2.0), 2, 3, 1, 4, 1))
     model = talking(tmp_path / "model", smollm2_path)
     told: list[str] = []

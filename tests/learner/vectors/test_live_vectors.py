@@ -67,7 +67,6 @@ class Bench:
 
 @pytest.fixture
 def bench(smollm2_server: Any, tmp_path: Path) -> Iterator[Bench]:
-    torch.set_num_threads(1)
     folder, hashed = smollm2_server.model_dir, model_hash(smollm2_server.model_dir)
     model, tokenizer = load_model(folder)
     few = load_material().drawn(0)
