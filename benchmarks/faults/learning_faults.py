@@ -23,7 +23,8 @@ def not_a_number(stage: Stage) -> Proof:
     deadline = time.monotonic() + _PATIENCE_S
     while example is None and time.monotonic() < deadline:
         example = database.execute(
-            "UPDATE examples SET weight = 9e999 WHERE decision_id = ? AND state = 'ready' RETURNING id",
+            "UPDATE examples SET weight = 9e999 WHERE decision_id = ? AND state = 'ready'"
+            " AND origin = 'correction' RETURNING id",  # a repair of the same answer gives way to it
             (f"{said.turns[-1]}#0",),
         ).fetchone()
         time.sleep(0.005)
