@@ -26,7 +26,7 @@ from policies.errors import InputError
 from policies.example import Example
 from policies.messages import ProbeEvent, StepEvent
 from policies.replay import BatchRow
-from store import backoff, examples, outbox, probes, quarantine, state, steps, versions
+from store import backoff, evidence, examples, outbox, probes, quarantine, state, steps, versions
 from store.clock import now_ms, rfc3339
 from store.database import Store
 from store.examples import Usable
@@ -63,6 +63,7 @@ class Rounds:
         self._write = live.write if pacer is None else pausing(live.write, pacer)
         self._trainer, self._suite, self._lineage = trainer, suite, lineage
         self._known: dict[str, Example] = {}
+        self._reminders: frozenset[str] = frozenset()
         self._quiet = Quiet()
         self._screening = Screening(store, config)
         self._watch = Watch(store, config.guard, suite)
@@ -89,9 +90,12 @@ class Rounds:
 
     def _keep_only(self, usable: Set[str]) -> None:
         """Drop what no next batch holds: a turn of the agent is replay for a while, and then never again."""
-        kept = set(usable)
+        if self._trainer.row_book.example_ids - usable <= self._reminders:
+            return
         if self._config.training.reminder_share:
-            kept |= {found.example.id for found in examples.learned_earlier(self._store, EARLIER)}
+            earlier = examples.learned_earlier(self._store, EARLIER)
+            self._reminders = frozenset(found.example.id for found in earlier)
+        kept = usable | self._reminders
         self._trainer.keep_only(kept)
         self._known = {name: example for name, example in self._known.items() if name in kept}
 
@@ -143,7 +147,7 @@ class Rounds:
         with self._store.write() as connection:
             versions.add(connection, version)
             outbox.put(connection, version_event(version))
-            self._watch.remember(connection, judged, version.id)
+            evidence.remember(connection, version.id, judged.detectors)
             backoff.recover(connection, self._store, self._config.guard)
         self._lineage.enter(version)
         self._record(run, "accept")
@@ -161,7 +165,7 @@ class Rounds:
         before, reasons = quarantine.last(self._store), "; ".join(judged.reasons)
 
         def record(connection: sqlite3.Connection, _: Version, quarantined: int) -> None:
-            self._watch.forget(connection)
+            evidence.forget(connection)
             rate = backoff.back_off(connection, self._store, self._config.guard)
             outbox.alert(
                 connection,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 from learner.lineage import Lineage
 from learner.probing.suite import ProbeRun, ProbeSuite
 from policies import guard
@@ -37,14 +35,6 @@ class Watch:
             judged = self._judge(more, judged.detectors, version)
             run = _together(run, more)
         return run, judged
-
-    def remember(self, connection: sqlite3.Connection, judged: guard.Judgement, version: str) -> None:
-        """Keep the evidence of a check for the next one, which is about what comes after `version`."""
-        evidence.remember(connection, version, judged.detectors)
-
-    def forget(self, connection: sqlite3.Connection) -> None:
-        """Begin anew: what the evidence was about is undone."""
-        evidence.forget(connection)
 
     def target(self, judged: guard.Judgement, lineage: Lineage) -> Version:
         """Return where to go back to: the last version before the evidence began whose bytes are there.

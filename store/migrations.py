@@ -358,9 +358,7 @@ CREATE TABLE state (name TEXT PRIMARY KEY, value TEXT NOT NULL, updated INTEGER 
 @migrations()
 def initial_schema(db: Database) -> None:
     """Create every table of the foundation."""
-    for statement in SCHEMA.split(";\n"):
-        if statement.strip():
-            db.execute(statement)
+    _execute(db, SCHEMA)
 
 
 @migrations()
@@ -397,6 +395,10 @@ def indexes_of_polls_and_sweeps(db: Database) -> None:
     is asked of them lies behind their texts. `examples_for_replay` names the columns that are the same in
     all of it, for SQLite takes the index with the most columns that a query fixes.
     """
-    for statement in INDEXES.split(";\n"):
+    _execute(db, INDEXES)
+
+
+def _execute(db: Database, script: str) -> None:
+    for statement in script.split(";\n"):
         if statement.strip():
             db.execute(statement)

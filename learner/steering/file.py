@@ -100,7 +100,22 @@ class Steering:
 
         Raises InputError for one that is not there, a damaged file, another base.
         """
+        return self._read(name, self._file(name, vector_id))
+
+    def rows(
+        self, name: str, scale: float = 1.0, layer: int | None = None, vector_id: str | None = None
+    ) -> Tensor:
+        """Return what is added to each layer. Raises InputError as `open`, and for a layer out of range."""
         path = self._file(name, vector_id)
+        vector = self._read(name, path)
+        with safe_open(path, "pt") as file:
+            directions = Directions(file.get_tensor("mean"), file.get_tensor("pca"))
+        at, layers = vector.layer if layer is None else layer, directions.mean.shape[0]
+        if not 0 <= at < layers:
+            raise InputError(f"layer {at} is out of range: this model has layers 0 to {layers - 1}")
+        return rows_of(directions, vector.method, at, vector.strength * scale, layers)
+
+    def _read(self, name: str, path: Path) -> SteeringVector:
         try:
             with safe_open(path, "pt") as file:
                 found = SteeringVector.model_validate_json((file.metadata() or {}).get(_KEY, ""))
@@ -109,18 +124,6 @@ class Steering:
         if found.model_hash != self.model_hash:
             raise InputError(f"steering vector {name}: of another base model ({found.model_hash[:12]})")
         return found
-
-    def rows(
-        self, name: str, scale: float = 1.0, layer: int | None = None, vector_id: str | None = None
-    ) -> Tensor:
-        """Return what is added to each layer. Raises InputError as `open`, and for a layer out of range."""
-        vector = self.open(name, vector_id)
-        with safe_open(self._file(name, vector_id), "pt") as file:
-            directions = Directions(file.get_tensor("mean"), file.get_tensor("pca"))
-        at, layers = vector.layer if layer is None else layer, directions.mean.shape[0]
-        if not 0 <= at < layers:
-            raise InputError(f"layer {at} is out of range: this model has layers 0 to {layers - 1}")
-        return rows_of(directions, vector.method, at, vector.strength * scale, layers)
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{require_name(name)}.safetensors"

@@ -52,8 +52,7 @@ class LiveVectors:
 
         Raises InputError for an unknown name, wrong base or shape. What a kill broke off goes on.
         """
-        composed = "expression" in order.args
-        if composed:
+        if "expression" in order.args:
             terms = [(term.name, term.factor) for term in parse_expression(text_of(order.args, "expression"))]
         else:
             terms = [(text_of(order.args, "name"), number_of(order.args, "scale", 1.0))]
@@ -63,7 +62,7 @@ class LiveVectors:
         parts = list(order.before.parts)
         for name, scale in terms[len(parts) :]:
             parts.append(self._add(name, scale, order, parts, last=len(parts) + 1 == len(terms)))
-        return {"applied": parts} if composed else parts[0]
+        return _answer(order, parts)
 
     def _add(
         self, name: str, scale: float, order: Order, before: list[dict[str, Any]], *, last: bool
@@ -86,7 +85,7 @@ class LiveVectors:
             applications.add(connection, done.model_copy(update={"version_id": version.id}))
             parts = [*before, told(version)]
             if last:
-                order.applied(connection, {"applied": parts} if "expression" in order.args else parts[0])
+                order.applied(connection, _answer(order, parts))
             else:
                 order.part_done(connection, parts)
 
@@ -187,7 +186,7 @@ class LiveVectors:
         return self._lineage.apply("vector", note, values, record)
 
     def _subtract(self, version: Version, note: str, record: Record) -> Version:
-        """Take out of the live weights what one version changed. Raises Damaged where its files are gone."""
+        """Take out of the live weights what one version changed. Raises GuardRefused where files are gone."""
         parent = versions.require(self._store, str(version.parent))
         for one in (version, parent):
             self._lineage.require_restorable(one)
@@ -224,3 +223,8 @@ class LiveVectors:
             if name not in self._live.names:
                 raise InputError(f"vector {vector.description.name}: the server has no tensor {name}")
             require_shape(vector, name, self._live.shape(name))
+
+
+def _answer(order: Order, parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return what an order to add is answered: of an expression all its parts."""
+    return {"applied": parts} if "expression" in order.args else parts[0]

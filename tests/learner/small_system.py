@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import secrets
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from policies.config import Config, GuardConfig, TrainingConfig
 from policies.example import Example
 from store import commands, examples, probes, state
 from store.database import Store, open_store
+from store.probes import ProbeVerdict
 
 CONFIG = Config(
     training=TrainingConfig(
@@ -54,6 +55,19 @@ CONFIG = Config(
     ),
 )
 CORRECTIONS = 8
+
+
+def record_probes(store: Store, verdict: ProbeVerdict, scores: Mapping[str, Mapping[str, float]]) -> None:
+    """Write down a probe run that nobody made."""
+    with store.write() as connection:
+        probes.add(
+            connection, step_id=0, version_id=None, verdict=verdict, reason="", seconds=0, scores=scores
+        )
+
+
+def unmatchable_baseline(store: Store, nll: float) -> None:
+    """Write down a baseline that nothing can match: whatever is probed next is a breach."""
+    record_probes(store, "baseline", {"nll": dict.fromkeys(probes.baseline(store)["nll"], nll)})
 
 
 def make_model(folder: Path, tokenizer_of: Path, *, tied: bool = True) -> Path:

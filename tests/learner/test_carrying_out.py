@@ -18,7 +18,7 @@ from learner.commands import MOST_TRIES, carry_out
 from policies.example import Example
 from policies.guard import Judgement
 from policies.messages import CommandName, CommandPayload
-from store import backoff, commands, examples, probes, quarantine, state, versions
+from store import backoff, commands, examples, quarantine, state, versions
 
 NAME = "model.layers.0.mlp.up_proj.weight"
 Opened = Callable[[], System]
@@ -82,11 +82,7 @@ def test_a_rollback_killed_anywhere_goes_back_once(
     fingerprints = with_versions(system, [0.5, 0.25])
     order(system, "k", "rollback")
     before = len(versions.every(system.store))
-    system.close()
-    killed = small_system.in_process_of_its_own(small_system.obey, tmp_path, model_dir, kill)
-    assert killed == -signal.SIGKILL
-    system = opened()
-    system.obey()
+    system = _killed_and_started_again(system, opened, kill, model_dir, tmp_path)
     assert system.live.fingerprint() == fingerprints[1]
     assert len(versions.every(system.store)) == before + 1
     outcome, result = commands.outcome(system.store, "k") or ("", {})
@@ -104,11 +100,7 @@ def test_vectors_whose_addition_is_killed_anywhere_are_added_once_each(
     with_versions(system, [0.5, 0.25])
     order(system, "k", "apply_vector", expression="v0 + 2*v1")
     before = len(versions.every(system.store))
-    system.close()
-    killed = small_system.in_process_of_its_own(small_system.obey, tmp_path, model_dir, kill)
-    assert killed == -signal.SIGKILL
-    system = opened()
-    system.obey()
+    system = _killed_and_started_again(system, opened, kill, model_dir, tmp_path)
     rows = system.store.rows("SELECT vector, scale FROM applications ORDER BY rowid")
     assert [tuple(row) for row in rows] == [("v0", 1.0), ("v1", 2.0)]
     assert len(versions.every(system.store)) == before + 2
@@ -204,20 +196,22 @@ def test_after_a_breach_the_cause_is_named_and_the_innocent_wait_again(
     assert backoff.factor(system.store) == CONFIG.guard.backoff * CONFIG.guard.recovery
 
 
+def _killed_and_started_again(
+    system: System, opened: Opened, kill: tuple[str, int], model_dir: Path, tmp_path: Path
+) -> System:
+    """Let a process of its own obey what waits, kill it, and let another one go on."""
+    system.close()
+    killed = small_system.in_process_of_its_own(small_system.obey, tmp_path, model_dir, kill)
+    assert killed == -signal.SIGKILL
+    again = opened()
+    again.obey()
+    return again
+
+
 def _about_to_breach(system: System) -> str:
     """Give it much to learn, and a baseline that nothing can match. Returns the base's fingerprint."""
     fill(system.store)
     system.lineage.settle()
     system.rounds.measure("baseline")
-    torn = dict.fromkeys(probes.baseline(system.store)["nll"], 1e-9)
-    with system.store.write() as connection:
-        probes.add(
-            connection,
-            step_id=0,
-            version_id=None,
-            verdict="baseline",
-            reason="",
-            seconds=0,
-            scores={"nll": torn},
-        )
+    small_system.unmatchable_baseline(system.store, 1e-9)
     return system.live.fingerprint()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_system import unmatchable_baseline
 
 from learner.archive import Archive
 from learner.base_model import model_hash
@@ -23,7 +24,7 @@ from learner.trainer import Trainer
 from policies.config import Config, GuardConfig, TrainingConfig
 from policies.example import Example
 from policies.messages import CommandPayload
-from store import backoff, commands, examples, probes, steps, versions
+from store import backoff, commands, examples, steps, versions
 from store.database import Store, open_store
 
 CONFIG = Config(
@@ -163,17 +164,7 @@ def test_a_rollback_by_hand_restores_every_byte_and_quarantines(bench: Bench) ->
 
 def test_a_breach_is_undone_bit_for_bit_and_said(bench: Bench) -> None:
     correct(bench.store, "e1", "e2")
-    torn = dict.fromkeys(probes.baseline(bench.store)["nll"], 0.01)
-    with bench.store.write() as connection:  # a baseline that nothing can match
-        probes.add(
-            connection,
-            step_id=0,
-            version_id=None,
-            verdict="baseline",
-            reason="",
-            seconds=0,
-            scores={"nll": torn},
-        )
+    unmatchable_baseline(bench.store, 0.01)
     bench.rounds.run(lambda: False)
     assert bench.live.fingerprint() == bench.before
     assert bench.lineage.version.kind == "rollback"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from small_system import System, learned_system
+from small_system import System, learned_system, record_probes
 
 from learner.probing.material import ProbeMaterial
 from learner.probing.suite import ProbeSuite
@@ -16,7 +16,7 @@ from policies.config import GuardConfig
 from policies.evidence import Detector
 from policies.example import Example
 from policies.guard import Judgement
-from store import evidence, examples, probes, steps, versions
+from store import evidence, examples, steps, versions
 from store.versions import Version
 
 FEW = GuardConfig(keep_versions=2, keep_daily=0, keep_weekly=0)
@@ -65,7 +65,7 @@ def test_a_breach_goes_back_before_its_evidence_even_where_that_version_is_retir
     assert watch.target(found, system.lineage) == second
 
     with system.store.write() as connection:
-        watch.forget(connection)
+        evidence.forget(connection)
     retire(system.store, system.archive, FEW)
     assert state_of(system, second) == "dropped"
     target = watch.target(found, system.lineage)
@@ -92,14 +92,5 @@ def test_each_of_ten_directions_is_looked_at_within_a_few_checks(system: System)
         assert len(run.scores["follow"]) == 8
         assert not judged.breach
         looked_at |= {direction_of(system, name) for name in run.scores["follow"]}
-        with system.store.write() as connection:
-            probes.add(
-                connection,
-                step_id=0,
-                version_id=None,
-                verdict="accept",
-                reason="",
-                seconds=0,
-                scores=run.scores,
-            )
+        record_probes(system.store, "accept", run.scores)
     assert looked_at == {*rules, "Answer in capitals."}
