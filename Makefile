@@ -24,8 +24,8 @@ $(READY): requirements/cpu.lock requirements/setup.sh pyproject.toml
 demo: $(READY) ## teach a live model to heed a direction, from nothing (ARGS="--seed 3")
 	@$(VENV)/python run.py demo $(ARGS)
 
-test: $(READY) ## run every test but the slow ones (ARGS="-k bus" for some)
-	@$(VENV)/python -m pytest -p tests.skips -m "not slow" $(ARGS)
+test: $(READY) ## run every test but the slow ones, two files at a time (ARGS="-n 0 -k bus" for some, one at a time)
+	@$(VENV)/python -m pytest -p tests.skips -m "not slow" -n 2 --dist loadfile $(ARGS)
 
 lint: $(READY) ## check style, types and the direction of imports
 	@$(VENV)/ruff check .

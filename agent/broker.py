@@ -32,6 +32,8 @@ log = logging.getLogger("heedloop.broker")
 
 SYNC_S = 1.0
 """Within so many seconds what was acknowledged is on the disk itself."""
+REFUSAL_S = 0.5
+"""So long a connection whose message has no room is still read and answered before it ends."""
 
 
 async def serve(home: Path, port: int) -> None:
@@ -96,9 +98,11 @@ class _KeepingHandler(BrokerProtocolHandler):  # type: ignore[misc]
         """Keep a message; one for which there is no room ends the connection.
 
         MQTT 3.1.1 has no way to say no: its sender keeps it, and all after it, for the next connection.
+        A connection closed over unread bytes is reset, and takes acknowledgements with it: so it ends later.
         """
         if not self._refuses and not await self._broker.keep(self.session, message):
             self._refuses = True
+            await asyncio.sleep(REFUSAL_S)
             await self.writer.close()
         return not self._refuses
 

@@ -50,6 +50,7 @@ class Delivery:
         self._certificates = certificates
         self._unanswered: dict[int, Record] = {}
         self._again: list[Record] = []
+        self._delivered = 0
         self._until: float | None = None
         self._synced = time.monotonic()
         self._ear, self._mouth = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -75,16 +76,17 @@ class Delivery:
         return True
 
     def _run(self) -> None:
-        delay = _BACKOFF_S[0]
+        delay, said = _BACKOFF_S[0], ""
         while not self._finished():
+            delivered = self._delivered
             try:
                 self._session()
             except Exception as error:  # of socket, TLS or MQTT: whatever it is, it is tried again
-                if self.state == "connected":
-                    delay = _BACKOFF_S[0]
-                if self.state != str(error):
+                if self._delivered > delivered:
+                    delay, said = _BACKOFF_S[0], ""
+                if said != str(error):
                     log.warning("records wait on disk: %s", error)
-                self.state = str(error)
+                self.state = said = str(error)
             self._again = [*self._unanswered.values(), *self._again]
             self._unanswered = {}
             self._pause(delay * random.uniform(0.5, 1.0))
@@ -142,6 +144,7 @@ class Delivery:
             record = self._unanswered.pop(number, None)
             if record is not None:
                 self._spool.done(record)
+                self._delivered += 1
 
         client.on_connect = on_connect
         client.on_publish = on_publish

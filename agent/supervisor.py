@@ -168,7 +168,7 @@ async def run(
     """Run until SIGTERM or SIGINT (a second one kills what still drains); return the exit code.
 
     0 after SIGTERM, 130 after SIGINT, 1 when a child hung in the drain. Raises the error of a child that
-    cannot run as configured, and Unreachable when one is not ready in time.
+    cannot run as configured, and Unreachable when one is not ready in time after the one before it.
     """
     loop = asyncio.get_running_loop()
     received: asyncio.Future[signal.Signals] = loop.create_future()
@@ -184,7 +184,7 @@ async def run(
     pinging = asyncio.create_task(ping_watchdog(), name="watchdog")
     try:
         async with supervisor:
-            await _until(received, _work(supervisor, on_ready, ready_within_s))
+            await _until(received, work(supervisor, on_ready, ready_within_s))
             notify("STOPPING=1")
             log.info("stopping", signal=received.result().name)
             hung = await supervisor.stop()
@@ -195,10 +195,14 @@ async def run(
             loop.remove_signal_handler(number)
 
 
-async def _work(supervisor: Supervisor, on_ready: Callable[[], Awaitable[None]], within_s: float) -> None:
-    deadline = time.monotonic() + within_s
+async def work(supervisor: Supervisor, on_ready: Callable[[], Awaitable[None]], within_s: float) -> None:
+    """Wait for all children, call `on_ready`, say so to systemd; then only a child that cannot run ends it.
+
+    Each child has `within_s` of its own after the one before: a learner only begins when its server is there.
+    Raises Unreachable for one that is not ready then.
+    """
     for name in supervisor.names:
-        await supervisor.wait_ready(name, max(0.0, deadline - time.monotonic()))
+        await supervisor.wait_ready(name, within_s)
     await on_ready()
     notify("READY=1")
     await supervisor.failed

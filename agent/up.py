@@ -221,7 +221,7 @@ def _specs(
         (*python, "learner"),
         {**environment, "OMP_NUM_THREADS": str(config.training.threads)},
         _learner_is_ready(store),
-        ready_within_s=config.server.start_timeout_s,
+        ready_within_s=2 * config.server.start_timeout_s,  # it waits for the server first
         nice=config.training.nice,
         cpus=spare,
         stop_within_s=30.0,

@@ -34,7 +34,9 @@ class ServerConfig(_Section):
     )
     prefix_cache_steps: int = Field(4, ge=1, description="how many steps old under `bounded`, at most")
     threads: int = Field(1, ge=1)
-    start_timeout_s: float = Field(300.0, gt=0)
+    start_timeout_s: float = Field(
+        300.0, gt=0, description="for the server to be ready, and as much again for the learner"
+    )
     extra_args: tuple[str, ...] = ()
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pydantic import BaseModel, ConfigDict
 
 from store.database import Store
-from store.versions import Version, path
+from store.versions import Version, every, path
 
 
 class Slot(BaseModel):
@@ -43,3 +43,14 @@ def of_version(store: Store, version: Version) -> list[Slot]:
         return []
     rows = store.rows("SELECT * FROM steering WHERE version_id = ? ORDER BY name", (newest.id,))
     return [Slot.model_validate({key: row[key] for key in row.keys()}) for row in rows]  # noqa: SIM118
+
+
+def in_use(store: Store) -> set[str]:
+    """Return the ids of the vectors that a version adds which can still be restored."""
+    added: dict[str | None, str | None] = {}
+    versions = every(store)
+    for version in versions:  # a parent is older than its children
+        added[version.id] = version.id if version.kind == "steer" else added.get(version.parent)
+    restorable = {added[version.id] for version in versions if version.state == "good"}
+    rows = store.rows("SELECT version_id, vector_id FROM steering WHERE vector_id IS NOT NULL")
+    return {str(row["vector_id"]) for row in rows if row["version_id"] in restorable}

@@ -2,13 +2,15 @@
 
 `steering/NAME.safetensors` of the state folder: fp32 `mean` and `pca` [layers, width]; the metadata key
 `heedloop` is a `SteeringVector` as JSON. The id of a vector is a hash of its file. A file that is made anew
-leaves the one before as `steering/earlier/NAME-ID.safetensors`: versions in which that was on still find it.
+leaves the one before as `steering/earlier/NAME-ID.safetensors`: versions in which that was on still find it,
+as long as they can be restored.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -114,6 +116,20 @@ class Steering:
         if not 0 <= at < layers:
             raise InputError(f"layer {at} is out of range: this model has layers 0 to {layers - 1}")
         return rows_of(directions, vector.method, at, vector.strength * scale, layers)
+
+    def forget_earlier(self, needed: Collection[str]) -> list[str]:
+        """Delete the files of names that were taken anew, all but those with an id that is needed.
+
+        Returns what went, as NAME-ID.
+        """
+        gone = [
+            path
+            for path in (self.folder / EARLIER).glob("*.safetensors")
+            if path.stem.rpartition("-")[2] not in needed
+        ]
+        for path in gone:
+            path.unlink(missing_ok=True)
+        return sorted(path.stem for path in gone)
 
     def _read(self, name: str, path: Path) -> SteeringVector:
         try:

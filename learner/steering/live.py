@@ -175,6 +175,7 @@ class LiveSteering:
         on = {slot.name: slot.scale for slot in slots}
         version = self._lineage.annotate("steer", note, record)
         self.follow()
+        self._vectors.forget_earlier(steering.in_use(self._store))
         seconds = round(time.monotonic() - began, 3)
         log.info("steering", slots=[slot.model_dump() for slot in slots], seconds=seconds)
         return {"version": version.id, "on": on, "seconds": seconds, "server_wide": True}

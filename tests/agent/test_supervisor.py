@@ -21,7 +21,7 @@ import pytest
 from agent.child import Backoff, ChildSpec
 from agent.childlog import ChildLog
 from agent.reaper import Reaper
-from agent.supervisor import Supervisor
+from agent.supervisor import Supervisor, work
 from policies.errors import ConfigError, Unreachable
 from store.database import Store, open_store
 from store.processes import processes
@@ -201,6 +201,24 @@ async def test_child_waits_for_the_one_it_needs(store: Store, tmp_path: Path) ->
         assert supervisor.pid("loop") is None
         up.touch()
         await supervisor.wait_ready("loop", DEADLINE_S)
+
+
+async def test_a_child_has_its_whole_time_although_the_one_before_it_took_most_of_its_own(
+    store: Store, tmp_path: Path
+) -> None:
+    specs = [python(name, FOREVER, ready=exists(tmp_path / name)) for name in ("vllm", "learner")]
+    started = asyncio.Event()
+
+    async def on_ready() -> None:
+        started.set()
+
+    async with supervised(store, tmp_path, *specs) as supervisor:
+        working = asyncio.create_task(work(supervisor, on_ready, within_s=4.0))
+        for name in supervisor.names:  # five seconds in all
+            await asyncio.sleep(2.5)
+            (tmp_path / name).touch()
+        await asyncio.wait_for(started.wait(), DEADLINE_S)
+        working.cancel()
 
 
 async def test_child_gets_its_environment_priority_and_cpu(store: Store, tmp_path: Path) -> None:

@@ -63,11 +63,13 @@ async def test_a_publisher_waits_with_what_a_full_broker_does_not_take_and_all_a
     await broker.start()
     publisher = Publisher(broker_url(tmp_path, port), agent_id, spool=tmp_path / "spool")
     try:
-        with caplog.at_level(logging.WARNING, "heedloop.broker"):
+        with caplog.at_level(logging.WARNING, "heedloop"):
             sent = [publisher.turn("c", "user", TEXT, event_id=f"e{n:02d}") for n in range(TURNS)]
             await until(lambda: "no message is taken" in caplog.text)
             await until(lambda: publisher.waiting == TURNS - len(list(undelivered)))
-        assert 0 < publisher.waiting < TURNS
+            assert 0 < publisher.waiting < TURNS
+            await asyncio.sleep(3)
+        assert caplog.text.count("records wait on disk") <= 2
         listening = asyncio.create_task(Bus(broker_url(tmp_path, port), agent_id, "s").run(handle))
         await until(lambda: len(set(got)) == TURNS)
         await until(lambda: publisher.waiting == 0)

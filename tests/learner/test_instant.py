@@ -20,7 +20,7 @@ from learner import process
 from learner.base_model import model_hash
 from learner.commands import carry_out
 from learner.steering import choice, making
-from learner.steering.file import Steering
+from learner.steering.file import EARLIER, Steering
 from learner.steering.instant import InstantLayer, name_of
 from learner.steering.live import AT_ONCE, LiveSteering
 from learner.verbs import steering
@@ -167,6 +167,24 @@ def test_a_newer_correction_renews_the_vector_and_a_rollback_brings_the_old_one_
     bench.system.lineage.roll_back(before, "by hand")
     bench.live.follow()
     assert torch.equal(bench.rows(), first)
+
+
+def test_the_file_of_a_renewed_vector_goes_with_the_last_version_that_needs_it(bench: Bench) -> None:
+    def earlier() -> list[str]:
+        return [path.name for path in (bench.live._vectors.folder / EARLIER).glob("*")]
+
+    bench.instant.look()
+    (first,) = bench.live.slots()
+    held = bench.system.lineage.version
+    correct(bench.system, "1")
+    bench.instant.look()
+    assert earlier() == [f"{first.name}-{first.vector_id}.safetensors"], "a rollback needs it"
+    with bench.system.store.write() as connection:
+        versions.retire(connection, held.id)
+    correct(bench.system, "2")
+    bench.instant.look()
+    assert [name for name in earlier() if str(first.vector_id) in name] == []
+    assert len(earlier()) == 1
 
 
 def test_a_refused_vector_is_told_once_and_tried_again_under_another_version(bench: Bench) -> None:
