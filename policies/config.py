@@ -280,7 +280,12 @@ class SteeringConfig(_Section):
 
     auto: bool = Field(False, description="make and switch on a vector for each corrected direction, at once")
     depth: float = Field(0.5, ge=0, le=1, description="at which part of the model's depth it is added")
-    strength: float = Field(1.0, gt=0, description="in distances between followed and ignored answers")
+    instant_nll: float = Field(
+        1.12,
+        gt=1,
+        description="general NLL under an instant vector, in times of that without: it is made as strong as"
+        " this allows",
+    )
     most_pairs: int = Field(10, ge=1, description="newest corrections of a direction that make its vector")
     most_nll: float = Field(
         1.5, gt=1, description="general NLL under all vectors, at most so many times that without"

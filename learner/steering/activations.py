@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -97,12 +98,21 @@ def steered(model: PreTrainedModel, rows: Tensor | None) -> Iterator[None]:
 
 
 def nll_ratio(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], rows: Tensor
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    rows: Tensor,
+    before: float | None = None,
 ) -> float:
-    """Return how many times the NLL of texts under steering is that without."""
-    before = sum(text_nll(model, tokenizer, texts).values())
+    """Return how many times the NLL of texts under steering is that without (`before`, where it is known)."""
+    before = general_nll(model, tokenizer, texts) if before is None else before
     with steered(model, rows):
-        return sum(text_nll(model, tokenizer, texts).values()) / before
+        return general_nll(model, tokenizer, texts) / before
+
+
+def general_nll(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> float:
+    """Return the mean NLL of texts, nats a token."""
+    return fmean(text_nll(model, tokenizer, texts).values())
 
 
 def _first(state: Any) -> Tensor | None:

@@ -1,7 +1,7 @@
 """The instant layer: a correction acts within seconds by a vector made of it; the weights take over later.
 
-The vector of a direction is made of its newest corrections, at a fixed depth, and as strong as is set or as
-the guard allows: choosing by answers would take longer than the layer may. As the weights learn the
+The vector of a direction is made of its newest corrections, at a fixed depth, and as strong as general text
+bears: choosing by answers would take longer than the layer may. As the weights learn the
 direction, which the probes measure without any vector, its scale falls, and at the end it is off.
 """
 
@@ -13,10 +13,13 @@ from dataclasses import dataclass
 import structlog
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from learner.steering.extraction import ANSWER_TOKENS, find_directions
+from learner.probing.material import load_material
+from learner.steering.activations import general_nll, nll_ratio
+from learner.steering.extraction import ANSWER_TOKENS, Directions, find_directions, rows_of
 from learner.steering.file import Steering, SteeringVector
 from learner.steering.live import LiveSteering
 from learner.steering.pairs import from_examples, ids_of
+from learner.steering.strength import as_strong_as
 from policies.config import SteeringConfig
 from policies.errors import GuardRefused, InputError
 from policies.example import Example
@@ -31,6 +34,8 @@ LEARNED = 0.9
 STEP = 0.1
 """A scale that would change less stays: each change is a version."""
 TRIES, WEAKER = 3, 0.6
+TEXTS = 4
+"""General passages by which the strength is found: a pass over them for each try."""
 
 
 @dataclass(frozen=True)
@@ -116,14 +121,26 @@ class InstantLayer:
             model_hash=self._vectors.model_hash,
             method="mean",
             layer=layer,
-            strength=self._config.strength,
+            strength=self._strength(directions, layer),
             norm=float(directions.mean[layer].norm()),
             pairs=len(pairs),
             source="corrections, at once",
             directions=(direction,),
         )
         self._vectors.keep(vector, directions)
+        log.info("instant vector", name=name, layer=layer, strength=round(vector.strength, 2))
         self._switch_on(self._live.slot(name, 1.0, anneal=True))
+
+    def _strength(self, directions: Directions, layer: int) -> float:
+        """Return what `instant_nll` allows, in distances between followed and ignored answers."""
+        texts = load_material().drawn(0).texts[:TEXTS]
+        before, layers = general_nll(self._model, self._tokenizer, texts), directions.mean.shape[0]
+
+        def cost(scale: float) -> float:
+            rows = rows_of(directions, "mean", layer, scale, layers)
+            return nll_ratio(self._model, self._tokenizer, texts, rows, before)
+
+        return as_strong_as(cost, self._config.instant_nll)
 
     def _switch_on(self, slot: Slot) -> None:
         """Switch it on, weaker where the guard says no. Raises GuardRefused where it still does."""

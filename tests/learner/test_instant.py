@@ -19,10 +19,13 @@ from typer.testing import CliRunner
 from learner import process
 from learner.base_model import model_hash
 from learner.commands import carry_out
+from learner.probing.material import load_material
 from learner.steering import choice, making
+from learner.steering.activations import nll_ratio
 from learner.steering.file import EARLIER, Steering
-from learner.steering.instant import InstantLayer, name_of
+from learner.steering.instant import TEXTS, InstantLayer, name_of
 from learner.steering.live import AT_ONCE, LiveSteering
+from learner.steering.strength import MOST
 from learner.verbs import steering
 from policies.config import RehearsalConfig, SteeringConfig
 from policies.errors import GuardRefused
@@ -155,6 +158,14 @@ def test_a_correction_switches_its_vector_on_before_anything_is_trained(bench: B
     assert version.kind == "steer"
     bench.instant.look()
     assert versions.in_force(bench.system.store) == version, "nothing new was corrected: nothing changes"
+
+
+def test_a_vector_is_as_strong_as_general_text_bears(bench: Bench) -> None:
+    bench.instant.look()
+    texts = load_material().drawn(0).texts[:TEXTS]
+    ratio = nll_ratio(bench.system.model, bench.system.tokenizer, texts, bench.rows())
+    strength = bench.live._vectors.open(name_of(DIRECTION)).strength
+    assert 1.0 < ratio <= 1.12 or (strength == MOST and ratio <= 1.0)
 
 
 def test_a_newer_correction_renews_the_vector_and_a_rollback_brings_the_old_one_back(bench: Bench) -> None:
