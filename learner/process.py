@@ -140,9 +140,18 @@ class Learner:
         server = LiveServer(
             serving.url, serving.model_name, config.rehearsal.max_tokens, config.rehearsal.at_once
         )
-        self._rehearsal = Rehearsal(store, server.answers, config.rehearsal, material.asked, seed)
+        self._rehearsal = Rehearsal(
+            store,
+            server.answers,
+            config.rehearsal,
+            material.asked,
+            seed,
+            unpaired=self._trainer.objective.unpaired,
+        )
         pool = load_or_make(serving.model_hash, base, tokenizer, config.training.max_replay_tokens)
         with store.write() as connection:
+            if not self._trainer.objective.unpaired:
+                examples.require_pairs(connection)
             for example in pool:
                 examples.add_general_example(connection, example)
         log.info("models loaded", seconds=round(time.monotonic() - began, 1), pool=len(pool))

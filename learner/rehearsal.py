@@ -28,22 +28,35 @@ log = structlog.get_logger()
 class Rehearsal:
     """Completes examples that still need a pair, and rehearses corrections, a batch at each call.
 
-    `forbidden` are the prompts of probes and evaluations: nothing is rehearsed on them.
+    `forbidden` are the prompts of probes and evaluations: nothing is rehearsed on them. `unpaired`: the
+    objective takes a rejected answer alone.
     """
 
     def __init__(
-        self, store: Store, ask: Ask, config: RehearsalConfig, forbidden: Sequence[str], seed: int
+        self,
+        store: Store,
+        ask: Ask,
+        config: RehearsalConfig,
+        forbidden: Sequence[str],
+        seed: int,
+        *,
+        unpaired: bool = False,
     ) -> None:
-        self._store, self._ask, self._config = store, ask, config
+        self._store, self._ask, self._config, self._unpaired = store, ask, config, unpaired
         self._forbidden, self._seed = tuple(forbidden), seed
         self._spent, self._silent = 0.0, False
 
     def complete(self) -> None:
         """Ask for a right answer to each decision that has none, once corrected answers exist to show.
 
-        An answer that is not followed refuses the example: no pair is better than a wrong one.
+        An answer that is not followed refuses the example: no pair is better than a wrong one. An objective
+        that needs no pairs gets the ignored answers as they are.
         """
         waiting = examples.needing_pair(self._store)
+        if waiting and self._unpaired:
+            with self._store.write() as connection:
+                examples.let_train_unpaired(connection)
+            return
         shown = [e for e in examples.learned(self._store) if e.origin == "correction"] if waiting else []
         shots = shown[-SHOTS:]
         if len(shots) < SHOTS:

@@ -160,6 +160,22 @@ def complete_pair(
     )
 
 
+def let_train_unpaired(connection: sqlite3.Connection) -> int:
+    """Let corrections train with what they have: a rejected answer alone. Returns how many were let."""
+    return connection.execute(
+        "UPDATE examples SET state = 'ready'"
+        " WHERE kind = 'correction' AND state = 'needs_pair' AND rejected IS NOT NULL"
+    ).rowcount
+
+
+def require_pairs(connection: sqlite3.Connection) -> None:
+    """Let what was let train unpaired wait for its pair again."""
+    connection.execute(
+        "UPDATE examples SET state = 'needs_pair'"
+        " WHERE kind = 'correction' AND state = 'ready' AND chosen IS NULL"
+    )
+
+
 def refuse(connection: sqlite3.Connection, example_id: str) -> None:
     """Take out an example that no training row can be made of."""
     connection.execute("UPDATE examples SET state = 'refused' WHERE id = ?", (example_id,))

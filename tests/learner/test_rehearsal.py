@@ -95,6 +95,29 @@ def test_the_rejected_answer_is_the_models_own_and_the_chosen_one_its_repair() -
         assert "JSON" not in str(one.twin_context)
 
 
+def unpaired(example_id: str) -> Example:
+    made = correction(example_id)
+    return made.model_copy(update={"chosen": None, "state": "needs_pair", "origin": "few_shot"})
+
+
+def test_an_objective_without_pairs_gets_ignored_answers_as_they_are_and_gives_them_back(
+    tmp_path: Path,
+) -> None:
+    store = open_store(tmp_path)
+    fill(store, correction("e1"), unpaired("e2"))
+    with store.write() as connection:
+        examples.upsert_correction_example(
+            connection, unpaired("e3").model_copy(update={"rejected": None}), 4
+        )
+    Rehearsal(store, disobedient, CONFIG, (), 0, unpaired=True).complete()
+    assert [found.example.id for found in examples.pending(store)] == ["e1", "e2"]
+    assert [one.id for one in examples.needing_pair(store)] == ["e3"], "with no answer at all it cannot train"
+    with store.write() as connection:
+        examples.require_pairs(connection)
+    assert [found.example.id for found in examples.pending(store)] == ["e1"]
+    store.close()
+
+
 def test_what_the_model_follows_by_itself_is_not_trained() -> None:
     planned = plan(correction("e1"), PROMPTS, 1, 0)
     key = "answer"
