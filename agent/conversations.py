@@ -10,10 +10,12 @@ from policies.directions import Force, advance
 from policies.turn import Turn
 from store import events
 
-_KEPT_CHARACTERS = 16_000_000
+_KEPT_CHARACTERS = 8_000_000
 """Text held; the least lately used conversation goes first, and is read from the store when it goes on."""
-_CHARACTERS_OF_A_TURN = 500
-"""What a turn counts for beside its text. Objects cost time, too: each full garbage collection visits all."""
+_CHARACTERS_OF_A_TURN = 3_000
+"""What a turn counts for beside its text, about what its objects take (docs/log.md). They cost time, too:
+each full garbage collection visits all.
+"""
 
 
 class Conversation:

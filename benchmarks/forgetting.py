@@ -34,7 +34,7 @@ from learner.general_pool import load_or_make
 from learner.model import load_model
 from learner.probing.material import load_material
 from learner.probing.scores import base_answers, fact_matches, kl_to_base, text_nll
-from policies.config import TrainingConfig
+from policies.config import RehearsalConfig, TrainingConfig
 from policies.example import Example
 
 TOKENS = 48
@@ -110,6 +110,7 @@ def run(models: Models, options: argparse.Namespace) -> list[dict[str, Any]]:
     """Teach one direction after the other. Returns the stages, the base model first."""
     folder = resolve_model("smollm2", lambda what, fraction: None)
     config = TrainingConfig(reminder_share=options.replay)
+    rehearsal = RehearsalConfig() if options.rehearse else None
     pool = load_or_make(model_hash(folder), models.base, models.tokenizer, config.max_replay_tokens)
     questions = material.HELD_OUT[: options.questions]
     stages: list[dict[str, Any]] = _stored(options.out)
@@ -123,7 +124,7 @@ def run(models: Models, options: argparse.Namespace) -> list[dict[str, Any]]:
                 example.model_copy(update={"id": f"{direction.name}-{example.id}"})
                 for example in corrections_of(models, [direction], options.corrections, options.seed + number)
             ]
-            steps = learn(models, new, pool, config, options.seed + number, options.rehearsals, taught).steps
+            steps = learn(models, new, pool, config, options.seed + number, rehearsal, taught).steps
             taught += new
         if number < len(stages):
             continue
@@ -152,7 +153,7 @@ def summary(stages: Sequence[dict[str, Any]], options: argparse.Namespace) -> di
         "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, no GPU used",
         "replay_of_earlier": options.replay,
         "corrections_per_direction": options.corrections,
-        "rehearsals": options.rehearsals,
+        "rehearsals": options.rehearse,
         "held_out_questions": options.questions,
         "seed": options.seed,
         "directions": names,
@@ -208,7 +209,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="stages are kept here as they end")
     parser.add_argument("--replay", type=float, default=TrainingConfig().reminder_share)
     parser.add_argument("--corrections", type=int, default=5)
-    parser.add_argument("--rehearsals", type=int, default=0)
+    parser.add_argument("--rehearse", action="store_true", help="rehearse as `up` does")
     parser.add_argument("--questions", type=int, default=16)
     parser.add_argument("--facts", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)

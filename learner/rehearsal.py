@@ -16,9 +16,10 @@ import structlog
 from learner.rehearsing import SHOTS, Ask, Planned, attempt, few_shot, follows, plan
 from policies.config import RehearsalConfig
 from policies.errors import Unreachable
-from policies.rehearsing import other_directions, prompts_of, shares
+from policies.rehearsing import other_directions, prompts_of, shares, uses_of
 from store import examples, outbox, rehearsals
 from store.database import Store
+from store.rehearsals import Rehearsed
 
 __all__ = ["Rehearsal", "follows"]
 
@@ -78,7 +79,8 @@ class Rehearsal:
 
         Each batch is one transaction: after a kill the next call goes on behind it.
         """
-        planned = self._planned() if self._spent < self._config.seconds else []
+        waiting = rehearsals.waiting(self._store)
+        planned = self._planned(waiting) if self._spent < self._config.seconds else []
         if not planned:
             self._spent = 0.0
             return False
@@ -91,22 +93,23 @@ class Rehearsal:
             return False
         self._silent = False
         self._spent += time.monotonic() - began
-        kept = [one for one in rehearsals.add(self._store, made, self._config.uses) if one.state == "ready"]
+        uses = uses_of([one.correction for one in waiting], self._config.uses)
+        kept = [one for one in rehearsals.add(self._store, made, uses) if one.state == "ready"]
         log.info(
             "rehearsed",
             asked=len(planned),
             kept=len(kept),
             corrections=len({one.parent.id for one in planned}),
+            uses=uses,
             seconds=round(self._spent, 1),
             budget=self._config.seconds,
         )
         return True
 
-    def _planned(self) -> list[Planned]:
+    def _planned(self, waiting: Sequence[Rehearsed]) -> list[Planned]:
         """Choose what is tried next: of every correction the first that was not, and so on in turn."""
         if self._config.aim == 0:
             return []
-        waiting = rehearsals.waiting(self._store)
         taught = [e for e in examples.ready(self._store) if e.parent is None]
         counts = shares(taught, self._config.aim, self._config.most)
         open_ = [one for one in waiting if counts.get(one.correction.id, 0) > len(one.tried)]

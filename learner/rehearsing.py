@@ -12,9 +12,19 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from policies.config import RehearsalConfig
 from policies.constraints import Detect, read_constraints
 from policies.example import Example, Origin
-from policies.rehearsing import OTHER_DIRECTIONS, Occasion, is_sound, keeps, occasions, repaired, same_rule
+from policies.rehearsing import (
+    OTHER_DIRECTIONS,
+    Occasion,
+    is_sound,
+    keeps,
+    occasions,
+    repaired,
+    same_rule,
+    shares,
+)
 from policies.turn import Message
 
 Ask = Callable[[Sequence[Sequence[Message]]], list[str]]
@@ -98,14 +108,16 @@ def _answers(ask: Ask, contexts: Mapping[str, Sequence[Message]]) -> dict[str, s
 def rehearse(
     corrections: Sequence[Example],
     prompts: Sequence[str],
-    count: int,
+    config: RehearsalConfig,
     ask: Ask,
     seed: int,
     detect: Detect | None = None,
 ) -> list[Example]:
-    """Return at most `count` confirmed rehearsals, spread evenly over the corrections."""
-    each = -(-count // max(1, len(corrections)))
-    planned = [one for parent in corrections for one in plan(parent, prompts, each, seed, detect)][:count]
+    """Return the confirmed rehearsals of a round of these corrections, all at once."""
+    counts = shares(corrections, config.aim, config.most, detect)
+    planned = [
+        one for parent in corrections for one in plan(parent, prompts, counts.get(parent.id, 0), seed, detect)
+    ]
     return [one for one in attempt(planned, corrections, ask, detect) if one.state == "ready"]
 
 

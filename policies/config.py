@@ -155,12 +155,17 @@ class RehearsalConfig(_Section):
     """Further decision points that a correction is practised on; `aim = 0` turns it off."""
 
     aim: int = Field(
-        10, ge=0, description="corrections of one rule and their rehearsals, together; fewer ones get more"
+        18, ge=0, description="corrections of one rule and their rehearsals, together; fewer ones get more"
     )
     most: int = Field(9, ge=0, description="rehearsals of one correction")
-    uses: int = Field(1, ge=1, description="times each rehearsal is trained on")
+    uses: int = Field(
+        1,
+        ge=1,
+        description="times each rehearsal is trained on in a round of one rule; twice and three times as"
+        " often in one of two and of more",
+    )
     seconds: float = Field(
-        30.0, gt=0, description="of asking the server before a round; then it trains on what there is"
+        60.0, gt=0, description="of asking the server before a round; then it trains on what there is"
     )
     at_once: int = Field(8, ge=1, le=64, description="requests under way at once")
     max_tokens: int = Field(96, ge=8, description="of an answer that is asked for")

@@ -48,6 +48,7 @@ _NUMBER_WORDS = (
 _NUMBER = re.compile(rf"\b(?:\d{{1,3}}|{'|'.join(_NUMBER_WORDS)})\b", re.IGNORECASE)
 _QUOTED = re.compile(r"[\"“][^\"”]*[\"”]")
 _LONGEST_PROMPT, _LONGEST_OTHER = 300, 120  # characters
+_MOST_USES = 3
 _NEAR = 2
 """How far another number may be from the one that was given."""
 
@@ -75,16 +76,30 @@ def shares(
     rehearsals are `aim` decision points together; no correction gets more than `most`. The later ones get one
     more where it does not come out even.
     """
+    found: dict[str, int] = {}
+    for ids in _by_rule(corrections, detect).values():
+        each, over = divmod(max(0, aim - len(ids)), len(ids))
+        found |= {one: min(most, each + (place < over)) for place, one in enumerate(reversed(ids))}
+    return found
+
+
+def uses_of(corrections: Sequence[Example], each: int, detect: Detect | None = None) -> int:
+    """Return how often a rehearsal is trained on in a round of these corrections.
+
+    Each rule is kept apart from each other one: `each` times the number of rules, three at most
+    (docs/log.md).
+    """
+    return each * max(1, min(_MOST_USES, len(_by_rule(corrections, detect))))
+
+
+def _by_rule(corrections: Sequence[Example], detect: Detect | None) -> dict[tuple[str, ...], list[str]]:
+    """Return the ids of the corrections that can be rehearsed, by the kinds of constraint that they teach."""
     rules: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for example in corrections:
         kinds = _kinds(read_constraints(example.direction or "", detect).constraints)
         if kinds and example.twin_context is not None:
             rules[kinds].append(example.id)
-    found: dict[str, int] = {}
-    for ids in rules.values():
-        each, over = divmod(max(0, aim - len(ids)), len(ids))
-        found |= {one: min(most, each + (place < over)) for place, one in enumerate(reversed(ids))}
-    return found
+    return rules
 
 
 def same_rule(one: Example, other: Example, detect: Detect | None = None) -> bool:

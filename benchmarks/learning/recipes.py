@@ -14,11 +14,9 @@ from learner.experiments.course import Learned, Models, learn
 from learner.frozen import frozen_hidden
 from learner.model import trainable
 from learner.tokens import Row, answer_ids, build_row, prompt_of
-from policies.config import TrainingConfig
+from policies.config import RehearsalConfig, TrainingConfig
 from policies.example import Example
 
-REHEARSALS = 20
-"""Rehearsals that are asked for, for all corrections together."""
 SHOTS = 3
 """Corrected turns that are kept in the prompt."""
 _EPOCHS = 4
@@ -31,14 +29,14 @@ def learned_by(
     """Let the model learn by one recipe. Raises ValueError for an unknown one."""
     config = TrainingConfig()
     if recipe == "heedloop":
-        return learn(models, corrections, pool, config, seed, REHEARSALS)
+        return learn(models, corrections, pool, config, seed, RehearsalConfig())
     if recipe == "no_rehearsal":
-        return learn(models, corrections, pool, config, seed, 0)
+        return learn(models, corrections, pool, config, seed)
     if recipe == "likelihood_only":
         plain = {"deviation_weight": 1.0, "margin_weight": 0.0}
-        return learn(models, _untwinned(corrections), pool, config.model_copy(update=plain), seed, 0)
+        return learn(models, _untwinned(corrections), pool, config.model_copy(update=plain), seed)
     if recipe == "no_replay":
-        return learn(models, corrections, pool, config.model_copy(update={"replay_kl_weight": 0.0}), seed, 0)
+        return learn(models, corrections, pool, config.model_copy(update={"replay_kl_weight": 0.0}), seed)
     if recipe == "adamw":
         return _adamw(models, corrections, seed)
     if recipe == "correction_in_prompt":

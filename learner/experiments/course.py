@@ -17,8 +17,9 @@ from learner.rehearsing import rehearse
 from learner.tokens import Row
 from learner.trainer import Trainer, TwinAnswers
 from policies import replay, schedule
-from policies.config import TrainingConfig
+from policies.config import RehearsalConfig, TrainingConfig
 from policies.example import Example
+from policies.rehearsing import uses_of
 from policies.turn import Message
 
 _ANSWER_TOKENS = 64
@@ -68,13 +69,14 @@ def learn(
     pool: Sequence[Example],
     config: TrainingConfig,
     seed: int,
-    rehearsals: int,
+    rehearsal: RehearsalConfig | None = None,
     earlier: Sequence[Example] = (),
 ) -> Learned:
-    """Train until every correction has had its uses, every rehearsal its one; of `earlier` it is reminded."""
+    """Train until every correction and every rehearsal has had its uses; of `earlier` it is reminded."""
     began = time.monotonic()
-    rehearsed = _rehearsed(models, corrections, rehearsals, seed)
-    quota = {e.id: config.uses_per_example for e in corrections} | {e.id: 1 for e in rehearsed}
+    rehearsed = _rehearsed(models, corrections, rehearsal, seed) if rehearsal else []
+    uses = uses_of(corrections, rehearsal.uses) if rehearsal else 0
+    quota = {e.id: config.uses_per_example for e in corrections} | {e.id: uses for e in rehearsed}
     trainer = Trainer(
         models.model, models.tokenizer, models.base, config, seed, twin_answers=models.twin_answers
     )
@@ -137,11 +139,10 @@ class _Round:
         return next(row for row in self._trainer.rows_for(self._examples[i]) if row.kind == kind)
 
 
-def _rehearsed(models: Models, corrections: Sequence[Example], count: int, seed: int) -> list[Example]:
-    if not count:
-        return []
-
+def _rehearsed(
+    models: Models, corrections: Sequence[Example], rehearsal: RehearsalConfig, seed: int
+) -> list[Example]:
     def ask(contexts: Sequence[Sequence[Message]]) -> list[str]:
         return answers_of(models.model, models.tokenizer, contexts, 40)
 
-    return rehearse(corrections, material.REHEARSED, count, ask, seed)
+    return rehearse(corrections, material.REHEARSED, rehearsal, ask, seed)

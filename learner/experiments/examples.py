@@ -134,7 +134,7 @@ def _taught(setting: Setting, subject: Subject, count: int, seed: int) -> list[f
     models, config = setting.models, setting.training
     config = config.model_copy(update={"uses_per_example": uses_of(count, config.uses_per_example)})
     models.reset()
-    learn(models, subject.examples[:count], setting.pool, config, seed, 0)
+    learn(models, subject.examples[:count], setting.pool, config, seed)
     return subject.score(models.model)
 
 

@@ -82,7 +82,7 @@ def _cells(setting: Setting, plan: Plan, harm: Harm) -> list[dict[str, Any]]:
         for rate in rates:
             models.reset()
             training = config.model_copy(update={"learning_rate": rate})
-            learned = learn(models, corrections, setting.pool, training, seed, 0)
+            learned = learn(models, corrections, setting.pool, training, seed)
             cell = {"rate": rate, "seed": seed, "losses": list(learned.losses)}
             cells.append(cell | _measured(setting, plan, harm, trained=True))
             follow = cells[-1]["follow"]

@@ -70,7 +70,7 @@ def run(setting: Setting) -> Report:
     for seed in setting.seeds:
         models.reset()
         corrections = corrections_of(models, plan.taught, plan.corrections, seed)
-        learned = learn(models, corrections, setting.pool, setting.training, seed, 0)
+        learned = learn(models, corrections, setting.pool, setting.training, seed)
         progress.done(f"seed {seed}: {learned.steps} steps on {len(corrections)} corrections")
         trained.append(_scores(setting, plan, tasks, trained=True))
         progress.done(f"seed {seed} is scored")

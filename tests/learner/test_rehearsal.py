@@ -78,7 +78,7 @@ def rows(store: Store) -> list[tuple[str, str, str]]:
 
 
 def test_the_rejected_answer_is_the_models_own_and_the_chosen_one_its_repair() -> None:
-    made = rehearse([correction("e1")], PROMPTS, 6, disobedient, seed=0)
+    made = rehearse([correction("e1")], PROMPTS, RehearsalConfig(aim=7), disobedient, seed=0)
     assert len(made) == 6
     for one in made:
         assert (one.rejected or "").endswith("More.")
@@ -233,7 +233,7 @@ def test_rehearsals_go_where_their_correction_goes(store: Store, state: str) -> 
 
 def test_an_attempt_for_a_correction_withdrawn_meanwhile_is_not_kept(store: Store) -> None:
     fill(store, correction("e1"))
-    made = rehearse([correction("e1")], PROMPTS, 2, disobedient, seed=0)
+    made = rehearse([correction("e1")], PROMPTS, RehearsalConfig(aim=3), disobedient, seed=0)
     with store.write() as connection:
         examples.quarantine(connection, ["e1"])
     assert rehearsals.add(store, made, 1) == []

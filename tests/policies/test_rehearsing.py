@@ -18,6 +18,7 @@ from policies.rehearsing import (
     prompts_of,
     repaired,
     shares,
+    uses_of,
     with_other_argument,
 )
 from policies.turn import Message
@@ -133,6 +134,14 @@ def test_few_corrections_of_a_rule_are_rehearsed_more_and_no_rule_gets_more_than
     assert found == {"b": 2, "a": 1, "c": 4}
     assert shares(rules, aim=5, most=3) == {"b": 2, "a": 1, "c": 3}
     assert shares(rules[:2], aim=2, most=9) == {"a": 0, "b": 0}
+
+
+def test_rehearsals_are_used_more_often_where_several_rules_are_learned_at_once() -> None:
+    texts = (JSON, "Use only lowercase.", "Answer in at most 8 words.", 'End your answer with "Bye now!"')
+    rules = [correction(text, str(number)) for number, text in enumerate(texts)]
+    assert [uses_of(rules[:count], 1) for count in range(5)] == [1, 1, 2, 3, 3]
+    assert uses_of([rules[0], correction('Reply only with JSON of the form {"x": "..."}.', "b")], 2) == 2
+    assert uses_of([*rules[:1], correction("Be nice to my mother.", "d")], 1) == 1
 
 
 def test_twins_stand_under_no_direction_that_is_taught_or_can_be_checked() -> None:

@@ -132,7 +132,7 @@ def train(
 ) -> int:
     """Train the model on examples, from the base on. Returns the number of steps."""
     models.reset()
-    return course.learn(models, examples, pool, config, seed, 0).steps
+    return course.learn(models, examples, pool, config, seed).steps
 
 
 def moved(models: Models) -> dict[str, float]:
