@@ -30,13 +30,16 @@ def test_broker():
 """
 
 
-def run_pytest(folder: Path, source: str, require: str | None) -> subprocess.CompletedProcess[str]:
+def run_pytest(
+    folder: Path, source: str, require: str | None, *arguments: str
+) -> subprocess.CompletedProcess[str]:
     (folder / "pytest.ini").write_text("[pytest]\nmarkers =\n    gpu\n    bf16\n")
     (folder / "test_it.py").write_text(source)
     environment = {name: value for name, value in os.environ.items() if name != "HEEDLOOP_REQUIRE"}
     if require:
         environment["HEEDLOOP_REQUIRE"] = require
     command = [sys.executable, "-P", "-m", "pytest", "-q", "-p", "tests.skips", "-p", "no:cacheprovider"]
+    command += arguments
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -47,11 +50,12 @@ def test_last_line_counts_skips_with_their_reasons(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[-1] == f"heedloop: 1 passed, 0 failed, 3 skipped ({reasons})"
 
 
+@pytest.mark.parametrize("workers", ["0", "2"])
 @pytest.mark.parametrize(("source", "code"), [(TESTS, 0), (TESTS + SKIPS, 1)])
 def test_where_all_is_required_only_other_hardware_is_a_reason_to_skip(
-    tmp_path: Path, source: str, code: int
+    tmp_path: Path, source: str, code: int, workers: str
 ) -> None:
-    done = run_pytest(tmp_path, source, require="sh")
+    done = run_pytest(tmp_path, source, "sh", "-n", workers)
     assert done.returncode == code
     assert ("HEEDLOOP_REQUIRE forbids it: test_it.py::test_broker" in done.stdout) == bool(code)
 

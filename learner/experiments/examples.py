@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from learner.experiments import material
 from learner.experiments.course import learn
-from learner.experiments.directions import FIVE, JSON_KEY, LOWERCASE, Direction
+from learner.experiments.directions import FIVE, JSON_KEY, Direction
 from learner.experiments.intervals import Interval, between, mean, minus, of_grid
 from learner.experiments.monotone import crossing, crossings, margins_of, monotone
 from learner.experiments.progress import Progress
@@ -63,7 +63,7 @@ class Plan:
     tokens: int
 
 
-QUICK = Plan((JSON_KEY, LOWERCASE), COUNTS[:3], 20, 48)
+QUICK = Plan((JSON_KEY,), COUNTS[:3], 20, 48)
 FULL = Plan(FIVE, COUNTS, 40, 48)
 
 

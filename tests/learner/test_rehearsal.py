@@ -181,6 +181,24 @@ def test_a_rule_gets_what_it_lacks_each_attempt_once(store: Store) -> None:
     ]  # fmt: skip
 
 
+def test_rehearsals_are_used_more_often_in_a_round_of_two_rules(store: Store) -> None:
+    lower = "Use only lowercase letters."
+    question: Message = {"role": "user", "content": "Why e2?"}
+    other = correction("e2").model_copy(
+        update={
+            "direction": lower,
+            "context": ({"role": "system", "content": f"Be kind. {lower}"}, question),
+            "twin_context": ({"role": "system", "content": "Be kind."}, question),
+            "chosen": "so.",
+        }
+    )
+    fill(store, correction("e1"), other)
+    while rehearsal(store).advance():
+        pass
+    quotas = {u.example.parent: u.quota for u in examples.pending(store) if u.example.parent is not None}
+    assert quotas == {"e1": 2, "e2": 2}
+
+
 def test_aim_zero_and_the_budget_of_seconds_end_it(store: Store) -> None:
     fill(store, correction("e1"))
     assert not rehearsal(store, config=CONFIG.model_copy(update={"aim": 0})).advance()
