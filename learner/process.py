@@ -251,7 +251,9 @@ class Learner:
         """Prepare what waits, and run a round when one is due. Returns whether one was."""
         self._pacer.idle()  # it is the server that works now
         self._rehearsal.complete()
-        attachment.rounds.prepare()
+        if attachment.rounds.prepare():
+            self._show("preparing")
+            return True  # commands come first, then the next few
         if not attachment.rounds.due():
             return False
         self._show("training")

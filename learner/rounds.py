@@ -38,8 +38,10 @@ log = structlog.get_logger()
 GENERAL_POOL = 128
 EARLIER = 64
 """Corrections of earlier rounds, of which reminders are drawn."""
-AHEAD = 4
-"""Rows that are prepared at once while nothing else is to do."""
+WINDOW = 128
+"""Waiting corrections of which batches are made: the oldest that may train. Others have no rows yet."""
+AHEAD, TWINS_AHEAD = 4, 8
+"""Rows that are prepared at once while nothing else is to do, and corrections whose twins are answered."""
 _ROUND = "round_after_step"
 """Named in the store while a round is under way."""
 MOST_DROPS = 3
@@ -80,13 +82,24 @@ class Rounds:
             return False  # no step without replay; the agent's first ordinary turn brings some
         return schedule.round_starts(waiting, quiet_s, self._config.training)
 
-    def prepare(self) -> None:
-        """Do ahead of time, a little at each call, what a round needs of the base model; forget the rest."""
-        usable = examples.pending(self._store) + examples.general(self._store, GENERAL_POOL)
-        ready = [found.example for found in self._trainable(usable)]
-        rows = [row for example in ready for row in self._trainer.rows_for(example)]
+    def prepare(self) -> bool:
+        """Do ahead of time, a little at each call, what a round needs of the base model; forget the rest.
+
+        Returns whether corrections are left to prepare.
+        """
+        pending = examples.pending(self._store)
+        general = examples.general(self._store, GENERAL_POOL)
+        window, known = self._window(pending), self._trainer.row_book.example_ids
+        later = [found for found in window if found.example.id not in known][TWINS_AHEAD:]
+        now = [found for found in (*window, *general) if found not in later]
+        rows = [row for found in self._trainable(now) for row in self._trainer.rows_for(found.example)]
         self._trainer.warm(rows, most=AHEAD)
-        self._keep_only({found.example.id for found in usable})
+        self._keep_only({found.example.id for found in (*pending, *general)})
+        return bool(later)
+
+    def _window(self, pending: Sequence[Usable]) -> list[Usable]:
+        """Return what the next batch may be made of: a flood holds up neither a step nor a command."""
+        return self._screening.may_train(pending, self._config.training.corrections_per_batch)[:WINDOW]
 
     def _keep_only(self, usable: Set[str]) -> None:
         """Drop what no next batch holds: a turn of the agent is replay for a while, and then never again."""
@@ -107,7 +120,7 @@ class Rounds:
         after = self._begin()
         while not interrupted():
             done, used = steps.taken_after(self._store, after)
-            pending = self._trainable(examples.pending(self._store))
+            pending = examples.pending(self._store)
             left = sum(usable.quota - usable.uses for usable in pending)
             rate = schedule.learning_rate(
                 self._config.training, done, remaining_uses=left, planned_uses=left + used
@@ -241,8 +254,8 @@ class Rounds:
         training = self._config.training
         rng = random.Random(f"{training.seed}/{steps.decided(self._store)}")
         general = self._trainable(examples.general(self._store, GENERAL_POOL))
-        allowed = self._screening.may_train(pending, training.corrections_per_batch)
-        earlier = self._earlier(allowed)
+        allowed = self._trainable(self._window(pending))
+        earlier = self._earlier(pending if allowed else [])
         slots = replay.compose(
             [self._candidate(usable) for usable in allowed],
             [self._candidate(usable) for usable in general],

@@ -78,7 +78,7 @@ class _Outbound(BaseModel):
 class StatusPayload(_Outbound):
     """Retained; the last will says `offline`."""
 
-    state: Literal["starting", "measuring", "listening", "training", "paused", "offline"]
+    state: Literal["starting", "measuring", "listening", "preparing", "training", "paused", "offline"]
     weight_version: str | None = None
     step: int | None = None
     queues: dict[str, int] = Field(default_factory=dict)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from small_system import CORRECTIONS, System, learned_system
 
+from learner.rounds import TWINS_AHEAD
 from policies.example import Example
 from store import examples
 
@@ -31,6 +32,45 @@ def ordinary_turns(system: System, day: int) -> set[str]:
             example = Example(id=name, kind="general", context=context, chosen="A day.", origin="ordinary")
             examples.add_general_example(connection, example)
     return names
+
+
+def test_a_flood_of_corrections_is_prepared_a_little_at_a_time_and_trained_from_the_oldest_on(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("learner.rounds.WINDOW", 12)
+    flood = [f"f{number:02}" for number in range(20)]
+    with system.store.write() as connection:
+        for name in flood:
+            question = {"role": "user", "content": f"What is a flood, {name}?"}
+            example = Example(
+                id=name,
+                kind="correction",
+                direction="Answer in capitals.",
+                context=({"role": "system", "content": "Answer in capitals."}, question),
+                twin_context=(question,),
+                chosen=f"A FLOOD, {name}",
+                rejected="A flood.",
+                origin="correction",
+            )
+            examples.upsert_correction_example(connection, example, 1)
+
+    def prepared() -> list[str]:
+        return sorted(name for name in system.trainer.row_book.example_ids if name in flood)
+
+    assert system.rounds.prepare()
+    assert prepared() == flood[:TWINS_AHEAD]
+    assert not system.rounds.prepare()
+    assert prepared() == flood[:12], "of what is not in the window no rows are made"
+
+    def trained() -> set[str]:
+        rows = system.store.rows("SELECT example_id FROM step_rows")
+        return {str(row["example_id"]) for row in rows} & set(flood)
+
+    system.rounds.run(lambda: bool(trained()))
+    assert trained() <= set(flood[:12])
+    while examples.pending(system.store):
+        system.rounds.run(lambda: False)
+    assert trained() == set(flood)
 
 
 def test_rows_of_turns_that_are_no_replay_any_more_are_dropped(system: System) -> None:
