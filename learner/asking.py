@@ -19,7 +19,7 @@ class LiveServer:
     def __init__(
         self, url: str, model: str, max_tokens: int, at_once: int, timeout_s: float = TIMEOUT_S
     ) -> None:
-        self._http = httpx.Client(base_url=url, timeout=timeout_s, trust_env=False)
+        self._url, self._timeout_s = url, timeout_s
         self._model, self._max_tokens, self._at_once = model, max_tokens, at_once
 
     def answers(self, conversations: Sequence[Sequence[Message]]) -> list[str]:
@@ -27,8 +27,11 @@ class LiveServer:
 
         Raises Unreachable where one does not come; what was not yet asked is not asked any more.
         """
-        with ThreadPoolExecutor(self._at_once) as pool:
-            asked = [pool.submit(self._answer, messages) for messages in conversations]
+        with (
+            httpx.Client(base_url=self._url, timeout=self._timeout_s, trust_env=False) as http,
+            ThreadPoolExecutor(self._at_once) as pool,
+        ):
+            asked = [pool.submit(self._answer, http, messages) for messages in conversations]
             try:
                 return [answer.result() for answer in asked]
             except Unreachable:
@@ -36,13 +39,13 @@ class LiveServer:
                     answer.cancel()
                 raise
 
-    def _answer(self, messages: Sequence[Message]) -> str:
+    def _answer(self, http: httpx.Client, messages: Sequence[Message]) -> str:
         body = {"model": self._model, "messages": list(messages), "temperature": 0}
         try:
-            response = self._http.post("/v1/chat/completions", json=body | {"max_tokens": self._max_tokens})
+            response = http.post("/v1/chat/completions", json=body | {"max_tokens": self._max_tokens})
             response.raise_for_status()
             return str(response.json()["choices"][0]["message"]["content"] or "")
         except (httpx.HTTPError, ValueError, KeyError, IndexError, TypeError) as error:
             raise Unreachable(
-                f"server {self._http.base_url} gives no answer: {type(error).__name__} {error}"
+                f"server {self._url} gives no answer: {type(error).__name__} {error}"
             ) from error
