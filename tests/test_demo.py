@@ -39,7 +39,7 @@ def _trained_corrections(database: Path) -> int:
     (count,) = connection.execute(
         "SELECT count(DISTINCT e.id) FROM examples e JOIN step_rows r ON r.example_id = e.id"
         " JOIN steps s ON s.id = r.step_id WHERE s.state = 'confirmed' AND r.kind = 'correction'"
-        " AND e.state = 'ready'"
+        " AND e.state = 'ready' AND e.parent IS NULL"
     ).fetchone()
     connection.close()
     return int(count)
