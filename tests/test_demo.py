@@ -30,7 +30,9 @@ def test_ten_corrections_teach_and_poison_is_undone(tmp_path: Path) -> None:
     assert not missed, summary
     assert (tmp_path / "demo" / "picture.png").stat().st_size > 10_000
     assert (tmp_path / "demo" / "summary.json").is_file()
-    assert _trained_corrections(tmp_path / "demo" / "state" / "heedloop.db") == 10
+    database = tmp_path / "demo" / "state" / "heedloop.db"
+    assert _trained_corrections(database) == 10
+    assert _dead_letters(database) == 0
 
 
 def _trained_corrections(database: Path) -> int:
@@ -41,5 +43,12 @@ def _trained_corrections(database: Path) -> int:
         " JOIN steps s ON s.id = r.step_id WHERE s.state = 'confirmed' AND r.kind = 'correction'"
         " AND e.state = 'ready' AND e.parent IS NULL"
     ).fetchone()
+    connection.close()
+    return int(count)
+
+
+def _dead_letters(database: Path) -> int:
+    connection = sqlite3.connect(database)
+    (count,) = connection.execute("SELECT count(*) FROM dead_letters").fetchone()
     connection.close()
     return int(count)

@@ -45,6 +45,7 @@ class Scenario:
     def __init__(self, system: System, peer: Peer, board: Board, seed: int, folder: Path) -> None:
         self._system, self._peer, self._board = system, peer, board
         self._seed, self._folder = seed, folder
+        self._requests = folder / "requests.ndjson"  # not .jsonl: it is not a log that is followed
         self._material: Material = material.load_material()
         self._held_out = held_out_prompts(self._material)
         self._plain = plain_prompts(self._material, self._material.held_out)
@@ -76,7 +77,7 @@ class Scenario:
 
     def draw(self, path: Path) -> None:
         """Write the picture of what happened."""
-        requests = read_record(self._folder / "requests.jsonl")
+        requests = read_record(self._requests)
         probes = facts.probe_runs(self._system.reader)
         draw(path, self._board.samples, probes, requests, self._acts, self._board.began)
 
@@ -86,8 +87,8 @@ class Scenario:
         self._acts.append((name, start, self._board.second()))
 
     async def _start_load(self) -> asyncio.subprocess.Process:
-        journal, record = self._folder / "load.jsonl", self._folder / "requests.jsonl"
-        arguments = ("-m", "agent.demo.load", self._url, self._model, str(journal), str(record))
+        journal = self._folder / "load.jsonl"
+        arguments = ("-m", "agent.demo.load", self._url, self._model, str(journal), str(self._requests))
         return await asyncio.create_subprocess_exec(*tied([sys.executable, *arguments]))
 
     async def _before(self) -> None:
@@ -201,7 +202,7 @@ class Scenario:
         return dict(answer["result"])
 
     def _count_requests(self) -> None:
-        record = read_record(self._folder / "requests.jsonl")
+        record = read_record(self._requests)
         gaps = [b.began - (a.began + a.seconds) for a, b in pairwise(record)]
         failures = [r.failure for r in record if r.failure] + self._client.failures
         self.summary |= {
