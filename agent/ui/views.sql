@@ -75,7 +75,9 @@ CREATE TEMP VIEW versions AS
 SELECT v.id, v.rowid AS number, strftime('%Y-%m-%d %H:%M:%S', v.created / 1000, 'unixepoch') AS "when", v.kind,
     iif(v.rowid = (SELECT max(rowid) FROM main.versions), 'live', v.state) AS state,
     v.first_step, v.last_step,
-    (SELECT p.verdict FROM main.probes p WHERE p.version_id = v.id ORDER BY p.id DESC LIMIT 1) AS probes_said,
+    -- What was measured of later steps, not kept yet, is no word on this version.
+    (SELECT p.verdict FROM main.probes p WHERE p.version_id = v.id AND p.step_id <= ifnull(v.last_step, 0)
+        ORDER BY p.id DESC LIMIT 1) AS probes_said,
     (SELECT group_concat(tag, ', ') FROM main.version_tags WHERE version_id = v.id) AS tags,
     (SELECT group_concat(name, ', ') FROM main.branches WHERE version_id = v.id) AS branches,
     v.bytes, v.moments, v.note, v.parent, v.fingerprint

@@ -176,6 +176,17 @@ def test_what_was_rolled_back_and_why(ui: Ui) -> None:
     assert f"/{NAME}/steps/3" in page
 
 
+def test_a_breach_of_later_steps_is_no_word_on_the_version_that_was_in_force(ui: Ui) -> None:
+    (probe,) = ask(ui.http, "SELECT version_id, step_id FROM main.probes WHERE verdict = 'breach'")
+    (version,) = ask(
+        ui.http,
+        "SELECT last_step, probes_said FROM versions WHERE id = :id",
+        id=str(probe["version_id"]),
+    )
+    assert int(str(version["last_step"])) < int(str(probe["step_id"]))
+    assert version["probes_said"] == "accept"
+
+
 def test_what_is_in_quarantine_leads_to_the_rollback_and_the_probe_that_put_it_there(ui: Ui) -> None:
     (entry,) = rows(ui.http, "quarantine")
     (rollback,) = rows(ui.http, "rollbacks")

@@ -119,7 +119,7 @@ def _undo(store: Store, target: versions.Version, example: str) -> None:
         undone = steps.undo_after(connection, target.last_step or 0, "rolled_back")
         examples.quarantine(connection, undone, reason)
         versions.add(connection, back)
-        _probe(connection, (target.last_step or 0) + 1, back.id, "breach", {example: 0.0}, reason)
+        _probe(connection, (target.last_step or 0) + 1, target.id, "breach", {example: 0.0}, reason)
 
 
 def _probe(
