@@ -33,7 +33,7 @@ from learner.experiments.scoring import answered, answers_of
 from learner.general_pool import load_or_make
 from learner.model import load_model
 from learner.probing.material import load_material
-from learner.probing.scores import base_answers, fact_matches, kl_to_base, text_nll
+from learner.probing.scores import base_answers, fact_matches, kl_to_base, mean_nll
 from policies.config import RehearsalConfig, TrainingConfig
 from policies.example import Example
 
@@ -100,7 +100,7 @@ def general(models: Models, facts: int) -> dict[str, float]:
     probes = load_material()
     base = base_answers(models.base, models.tokenizer, probes.prompts, 24)
     return {
-        "nll": fmean(text_nll(models.model, models.tokenizer, probes.texts).values()),
+        "nll": mean_nll(models.model, models.tokenizer, probes.texts),
         "facts": fmean(fact_matches(models.model, models.tokenizer, probes.facts[:facts]).values()),
         "kl": fmean(kl_to_base(models.model, base).values()),
     }

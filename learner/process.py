@@ -195,7 +195,8 @@ class Learner:
     ) -> tuple[LiveSteering, InstantLayer]:
         serving, model, tokenizer = self._serving, self._models.model, self._models.tokenizer
         vectors, rules = Steering(self._home, serving.model_hash), self._config.steering
-        cost = partial(nll_ratio, model, tokenizer, load_material().drawn(0).texts)
+        texts = load_material().drawn(0).texts
+        cost = partial(nll_ratio, model, tokenizer, texts)
         steering = LiveSteering(
             self._store,
             live,
@@ -207,7 +208,7 @@ class Learner:
             serving.url,
             serving.model_name,
         )
-        return steering, InstantLayer(self._store, rules, steering, vectors, model, tokenizer)
+        return steering, InstantLayer(self._store, rules, steering, vectors, model, tokenizer, texts)
 
     def calmly(self) -> AbstractContextManager[object]:
         """On a GPU, a stream of the lowest priority for the time of the block."""

@@ -79,8 +79,8 @@ class Rehearsal:
 
         Each batch is one transaction: after a kill the next call goes on behind it.
         """
-        waiting = rehearsals.waiting(self._store)
-        planned = self._planned(waiting) if self._spent < self._config.seconds else []
+        waiting = rehearsals.waiting(self._store) if self._spent < self._config.seconds else []
+        planned = self._planned(waiting) if waiting else []
         if not planned:
             self._spent = 0.0
             return False

@@ -90,8 +90,9 @@ class Rounds:
         pending = examples.pending(self._store)
         general = examples.general(self._store, GENERAL_POOL)
         window, known = self._window(pending), self._trainer.row_book.example_ids
-        later = [found for found in window if found.example.id not in known][TWINS_AHEAD:]
-        now = [found for found in (*window, *general) if found not in later]
+        fresh = [found.example.id for found in window if found.example.id not in known]
+        later = set(fresh[TWINS_AHEAD:])
+        now = [found for found in (*window, *general) if found.example.id not in later]
         rows = [row for found in self._trainable(now) for row in self._trainer.rows_for(found.example)]
         self._trainer.warm(rows, most=AHEAD)
         self._keep_only({found.example.id for found in (*pending, *general)})

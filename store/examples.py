@@ -160,12 +160,12 @@ def complete_pair(
     )
 
 
-def let_train_unpaired(connection: sqlite3.Connection) -> int:
-    """Let corrections train with what they have: a rejected answer alone. Returns how many were let."""
-    return connection.execute(
+def let_train_unpaired(connection: sqlite3.Connection) -> None:
+    """Let corrections train with what they have: a rejected answer alone."""
+    connection.execute(
         "UPDATE examples SET state = 'ready'"
         " WHERE kind = 'correction' AND state = 'needs_pair' AND rejected IS NOT NULL"
-    ).rowcount
+    )
 
 
 def require_pairs(connection: sqlite3.Connection) -> None:

@@ -12,7 +12,7 @@ from learner.experiments import material
 from learner.experiments.directions import Direction
 from learner.generation import greedy
 from learner.probing.material import Fact, load_material
-from learner.probing.scores import fact_matches, matches, text_nll
+from learner.probing.scores import fact_matches, matches, mean_nll
 from learner.tokens import end_token, prompt_of
 from policies.turn import Message
 
@@ -50,7 +50,7 @@ class Scorer:
         self._tokenizer, self._facts = tokenizer, facts
         self._texts = load_material().texts
         self.base_facts = fact_matches(base, tokenizer, facts)
-        self.base_nll = fmean(text_nll(base, tokenizer, self._texts).values())
+        self.base_nll = mean_nll(base, tokenizer, self._texts)
         right = [fact for fact in facts if self.base_facts[fact.question]]
         plain = answers_of(
             base, tokenizer, [i.messages for i in material.plain([f.question for f in right])], 24
@@ -66,7 +66,7 @@ class Scorer:
         follow = {d.name: self._follow(model, d, 0, shots) for d in directions}
         other = {d.name: self._follow(model, d, 1, shots) for d in directions}
         facts = fact_matches(model, self._tokenizer, self._facts)
-        nll = fmean(text_nll(model, self._tokenizer, self._texts).values())
+        nll = mean_nll(model, self._tokenizer, self._texts)
         return {
             "follow": {name: fmean(hits) for name, hits in follow.items()},
             "follow_items": {name: hits for name, hits in follow.items()},

@@ -18,7 +18,7 @@ from learner.probing.scores import (
     base_answers,
     follow,
     kl_to_base,
-    text_nll,
+    mean_nll,
 )
 from policies.example import Example
 
@@ -74,7 +74,7 @@ class Measure:
     def _measured(self, reference: Sequence[BaseAnswer]) -> Measured:
         kept = follow(self._model, self._tokenizer, self._learned, self._follows, self._max_tokens)
         return Measured(
-            nll=fmean(text_nll(self._model, self._tokenizer, self._texts).values()),
+            nll=mean_nll(self._model, self._tokenizer, self._texts),
             kl=fmean(kl_to_base(self._model, reference).values()),
             follow=fmean(kept.values()) if kept else None,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import torch
 import torch.nn.functional as F
@@ -46,6 +47,11 @@ def text_nll(
     """Return the mean negative log-likelihood (nats a token) of each passage."""
     losses = _text_losses(model, tokenizer, texts)
     return {text[:40]: loss.item() for text, loss in zip(texts, losses, strict=True)}
+
+
+def mean_nll(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> float:
+    """Return the mean over passages of their negative log-likelihood, nats a token."""
+    return fmean(text_nll(model, tokenizer, texts).values())
 
 
 def text_loss(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from statistics import fmean
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from learner.frozen import new_cache
 from learner.live.steering import decoder_layers
-from learner.probing.scores import text_nll
+from learner.probing.scores import mean_nll
 from policies.errors import InputError
 
 LONGEST = 4096
@@ -105,14 +104,9 @@ def nll_ratio(
     before: float | None = None,
 ) -> float:
     """Return how many times the NLL of texts under steering is that without (`before`, where it is known)."""
-    before = general_nll(model, tokenizer, texts) if before is None else before
+    before = mean_nll(model, tokenizer, texts) if before is None else before
     with steered(model, rows):
-        return general_nll(model, tokenizer, texts) / before
-
-
-def general_nll(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> float:
-    """Return the mean NLL of texts, nats a token."""
-    return fmean(text_nll(model, tokenizer, texts).values())
+        return mean_nll(model, tokenizer, texts) / before
 
 
 def _first(state: Any) -> Tensor | None:

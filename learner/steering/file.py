@@ -117,19 +117,11 @@ class Steering:
             raise InputError(f"layer {at} is out of range: this model has layers 0 to {layers - 1}")
         return rows_of(directions, vector.method, at, vector.strength * scale, layers)
 
-    def forget_earlier(self, needed: Collection[str]) -> list[str]:
-        """Delete the files of names that were taken anew, all but those with an id that is needed.
-
-        Returns what went, as NAME-ID.
-        """
-        gone = [
-            path
-            for path in (self.folder / EARLIER).glob("*.safetensors")
-            if path.stem.rpartition("-")[2] not in needed
-        ]
-        for path in gone:
-            path.unlink(missing_ok=True)
-        return sorted(path.stem for path in gone)
+    def forget_earlier(self, needed: Collection[str]) -> None:
+        """Delete the files of names that were taken anew, all but those with an id that is needed."""
+        for path in (self.folder / EARLIER).glob("*.safetensors"):
+            if path.stem.rpartition("-")[2] not in needed:
+                path.unlink(missing_ok=True)
 
     def _read(self, name: str, path: Path) -> SteeringVector:
         try:

@@ -8,13 +8,14 @@ direction, which the probes measure without any vector, its scale falls, and at 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import structlog
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from learner.probing.material import load_material
-from learner.steering.activations import general_nll, nll_ratio
+from learner.probing.scores import mean_nll
+from learner.steering.activations import nll_ratio
 from learner.steering.extraction import ANSWER_TOKENS, Directions, find_directions, rows_of
 from learner.steering.file import Steering, SteeringVector
 from learner.steering.live import LiveSteering
@@ -47,7 +48,10 @@ class _Tried:
 
 
 class InstantLayer:
-    """Makes vectors of new corrections, and lets them go as the weights learn."""
+    """Makes vectors of new corrections, and lets them go as the weights learn.
+
+    `texts` are general passages: what they cost under a vector says how strong it may be.
+    """
 
     def __init__(
         self,
@@ -57,9 +61,10 @@ class InstantLayer:
         vectors: Steering,
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
+        texts: Sequence[str],
     ) -> None:
         self._store, self._config, self._live, self._vectors = store, config, live, vectors
-        self._model, self._tokenizer = model, tokenizer
+        self._model, self._tokenizer, self._texts = model, tokenizer, texts[:TEXTS]
         self._tried: dict[str, _Tried] = {}
 
     def look(self) -> None:
@@ -133,12 +138,11 @@ class InstantLayer:
 
     def _strength(self, directions: Directions, layer: int) -> float:
         """Return what `instant_nll` allows, in distances between followed and ignored answers."""
-        texts = load_material().drawn(0).texts[:TEXTS]
-        before, layers = general_nll(self._model, self._tokenizer, texts), directions.mean.shape[0]
+        before, layers = mean_nll(self._model, self._tokenizer, self._texts), directions.mean.shape[0]
 
         def cost(scale: float) -> float:
             rows = rows_of(directions, "mean", layer, scale, layers)
-            return nll_ratio(self._model, self._tokenizer, texts, rows, before)
+            return nll_ratio(self._model, self._tokenizer, self._texts, rows, before)
 
         return as_strong_as(cost, self._config.instant_nll)
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from learner.generation import greedy
-from learner.probing.scores import text_nll
+from learner.probing.scores import mean_nll
 from learner.steering.activations import steered
 from learner.tokens import end_token, prompt_of
 from policies.turn import Message
@@ -107,7 +107,7 @@ class Tryout:
         return self._nll()
 
     def _nll(self) -> float:
-        return fmean(text_nll(self._model, self._tokenizer, self._texts).values())
+        return mean_nll(self._model, self._tokenizer, self._texts)
 
     @cached_property
     def _usual_surprise(self) -> float:

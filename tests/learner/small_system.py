@@ -176,6 +176,23 @@ def learned_system(folder: Path, tokenizer_of: Path) -> System:
     return system
 
 
+def correction_of(
+    name: str, asked: str, chosen: str, rejected: str | None, direction: str = "Answer in capitals."
+) -> Example:
+    """Return a correction of an answer to one question, under a direction in the system turn."""
+    question = {"role": "user", "content": asked}
+    return Example(
+        id=name,
+        kind="correction",
+        direction=direction,
+        context=({"role": "system", "content": direction}, question),
+        twin_context=(question,),
+        chosen=chosen,
+        rejected=rejected,
+        origin="correction",
+    )
+
+
 def fill(store: Store) -> None:
     """Write what there is to learn: the same ids each time."""
     with store.write() as connection:
@@ -186,17 +203,8 @@ def fill(store: Store) -> None:
             )
             examples.add_general_example(connection, example)
         for index in range(CORRECTIONS):
-            question = {"role": "user", "content": f"What is a lake, number {index}?"}
-            example = Example(
-                id=f"e{index}",
-                kind="correction",
-                direction="Answer in capitals.",
-                context=({"role": "system", "content": "Answer in capitals."}, question),
-                twin_context=(question,),
-                chosen=f"A LAKE IS WATER {index}",
-                rejected="A lake is a body of water.",
-                origin="correction",
-            )
+            asked, chosen = f"What is a lake, number {index}?", f"A LAKE IS WATER {index}"
+            example = correction_of(f"e{index}", asked, chosen, "A lake is a body of water.")
             examples.upsert_correction_example(connection, example, CONFIG.training.uses_per_example)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_system import CONFIG, CORRECTIONS, System, fill, make_model, serve
+from small_system import CONFIG, CORRECTIONS, System, correction_of, fill, make_model, serve
 from torch import Tensor
 from typer.testing import CliRunner
 
@@ -29,7 +29,6 @@ from learner.steering.strength import MOST
 from learner.verbs import steering
 from policies.config import RehearsalConfig, SteeringConfig
 from policies.errors import GuardRefused
-from policies.example import Example
 from policies.messages import CommandPayload
 from store import commands, examples, probes, state, steps, versions
 from store.clock import new_id
@@ -101,17 +100,7 @@ def steering_of(system: System, vectors: Steering, judge: Judge, url: str = "htt
 
 def correct(system: System, name: str, direction: str = DIRECTION, rejected: str | None = "No.") -> None:
     """Write one more correction, newer than those that are there."""
-    question = {"role": "user", "content": f"What is a hill, {name}?"}
-    newer = Example(
-        id=f"z{name}",
-        kind="correction",
-        direction=direction,
-        context=({"role": "system", "content": direction}, question),
-        twin_context=(question,),
-        chosen="A HILL IS HIGH",
-        rejected=rejected,
-        origin="correction",
-    )
+    newer = correction_of(f"z{name}", f"What is a hill, {name}?", "A HILL IS HIGH", rejected, direction)
     with system.store.write() as connection:
         examples.upsert_correction_example(connection, newer, 2)
 
@@ -141,7 +130,8 @@ def bench(model_dir: Path, tmp_path: Path, owner: Any) -> Iterator[Bench]:
     judge = Judge()
     live = steering_of(system, vectors, judge)
     rules = SteeringConfig(auto=True, most_pairs=4)
-    instant = InstantLayer(system.store, rules, live, vectors, system.model, system.tokenizer)
+    texts = load_material().drawn(0).texts
+    instant = InstantLayer(system.store, rules, live, vectors, system.model, system.tokenizer, texts)
     yield Bench(system, live, instant, judge)
     system.close()
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from small_system import CORRECTIONS, System, learned_system
+from small_system import CORRECTIONS, System, correction_of, learned_system
 
 from learner.rounds import TWINS_AHEAD
 from policies.example import Example
@@ -41,17 +41,7 @@ def test_a_flood_of_corrections_is_prepared_a_little_at_a_time_and_trained_from_
     flood = [f"f{number:02}" for number in range(20)]
     with system.store.write() as connection:
         for name in flood:
-            question = {"role": "user", "content": f"What is a flood, {name}?"}
-            example = Example(
-                id=name,
-                kind="correction",
-                direction="Answer in capitals.",
-                context=({"role": "system", "content": "Answer in capitals."}, question),
-                twin_context=(question,),
-                chosen=f"A FLOOD, {name}",
-                rejected="A flood.",
-                origin="correction",
-            )
+            example = correction_of(name, f"What is a flood, {name}?", f"A FLOOD, {name}", "A flood.")
             examples.upsert_correction_example(connection, example, 1)
 
     def prepared() -> list[str]:
