@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
+from transformers.cache_utils import DynamicLayer
 
 from learner.frozen import new_cache, pad
+
+_WORTH = 16
+"""A shorter common beginning is not worth a pass of its own."""
 
 
 @dataclass(frozen=True)
@@ -33,26 +38,37 @@ def greedy(
     stop: Collection[int],
     batch_size: int = 32,
     with_log_probs: bool = False,
+    sharing: bool = True,
 ) -> list[Answer]:
     """Answer every prompt (ids, not empty) with at most `max_new` ids; the order is that of the prompts.
 
-    Prompts of like length share a batch, left-padded; a finished row leaves it.
+    Prompts of like length share a batch, left-padded; a finished row leaves it. What all prompts of a batch
+    begin with is computed once; not by a model with recurrent layers, which no padding may follow, nor
+    without `sharing`, for a model that treats the rows of a batch unlike one another.
     """
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     answers: dict[int, Answer] = {}
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
-        found = _batch(model, [prompts[i] for i in batch], max_new, frozenset(stop), with_log_probs)
+        ids = [prompts[i] for i in batch]
+        found = _batch(model, ids, max_new, frozenset(stop), with_log_probs, sharing)
         answers.update(zip(batch, found, strict=True))
     return [answers[i] for i in range(len(prompts))]
 
 
 def _batch(
-    model: PreTrainedModel, prompts: list[Sequence[int]], max_new: int, stop: frozenset[int], keep: bool
+    model: PreTrainedModel,
+    prompts: list[Sequence[int]],
+    max_new: int,
+    stop: frozenset[int],
+    keep: bool,
+    sharing: bool,
 ) -> list[Answer]:
-    ids, mask = (t.to(model.device) for t in pad(prompts, left=True))
-    positions = (mask.cumsum(1) - 1).clamp(min=0)
     cache = new_cache(model)
+    shared = _read_shared(model, prompts, cache) if sharing else 0
+    ids, mask = (t.to(model.device) for t in pad([prompt[shared:] for prompt in prompts], left=True))
+    mask = F.pad(mask, (shared, 0), value=1)
+    positions = (mask.cumsum(1) - 1).clamp(min=0)[:, shared:]
     written: list[list[int]] = [[] for _ in prompts]
     scores: list[list[Tensor]] = [[] for _ in prompts]
     alive = list(range(len(prompts)))
@@ -78,6 +94,19 @@ def _batch(
         Answer(tuple(tokens), tokens[-1] in stop, torch.stack(score) if score else None)
         for tokens, score in zip(written, scores, strict=True)
     ]
+
+
+def _read_shared(model: PreTrainedModel, prompts: list[Sequence[int]], cache: DynamicCache) -> int:
+    """Put what all prompts begin with into `cache`, for each of them. Returns how many ids that is."""
+    same = takewhile(lambda ids: len(set(ids)) == 1, zip(*prompts, strict=False))
+    shared = [ids[0] for ids in same][: min(map(len, prompts)) - 1]  # one id is left to go on from
+    plain = all(type(layer) is DynamicLayer for layer in cache.layers)
+    if len(prompts) == 1 or len(shared) < _WORTH or not plain:
+        return 0
+    ids = torch.tensor([shared], device=model.device)
+    model.model(input_ids=ids, past_key_values=cache, use_cache=True)
+    cache.batch_repeat_interleave(len(prompts))
+    return len(shared)
 
 
 def _next_logits(

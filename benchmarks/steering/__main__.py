@@ -1,8 +1,9 @@
 """Steering vectors, measured. Last line: one JSON object.
 
-`HEEDLOOP_DATA=... python -m benchmarks.steering --json` (about ten minutes; each part is kept in a file, so
-that an interrupted run goes on where it was). Four directions of llm_steer_instruct and a persona, from ten
-pairs each, on held-out questions that do not mention them: vector off, on, and random of the same norm.
+`HEEDLOOP_DATA=... python -m benchmarks.steering --json` (ten minutes to forty; each part is kept in a file,
+so that an interrupted run goes on where it was). Four directions of llm_steer_instruct, one of ours and a
+persona, from ten pairs each, on held-out questions that do not mention them: vector off, on, and random of
+the same norm.
 """
 
 from __future__ import annotations

@@ -25,6 +25,8 @@ LEAK_TOKENS = 6
 """A leak shows in the first tokens: from there on the base's own answer leads every model."""
 _LONGEST_PROMPT = 4096
 _CHOICE_ROWS = 48
+_PADDED = 1.25
+"""A passage is not padded to more than so many times its length."""
 
 Follows = Callable[[Example, str], bool | None]
 """Judges an answer to an example's context: followed, ignored, or None where it cannot be checked."""
@@ -65,16 +67,27 @@ def _text_losses(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]
 ) -> list[torch.Tensor]:
     sequences = [tokenizer(text)["input_ids"] for text in texts]
-    ids, mask = pad(sequences, left=False)
-    hidden = model.model(
-        input_ids=ids.to(model.device), attention_mask=mask.to(model.device)
-    ).last_hidden_state
-    losses = []
-    for index, sequence in enumerate(sequences):
-        logits = model.lm_head(hidden[index, : len(sequence) - 1]).float()
-        labels = torch.tensor(sequence[1:], device=model.device)
-        losses.append(F.cross_entropy(logits, labels))
-    return losses
+    losses: dict[int, torch.Tensor] = {}
+    for batch in _of_like_length(sequences):
+        ids, mask = pad([sequences[index] for index in batch], left=False)
+        hidden = model.model(
+            input_ids=ids.to(model.device), attention_mask=mask.to(model.device)
+        ).last_hidden_state
+        for index, states in zip(batch, hidden, strict=True):
+            labels = torch.tensor(sequences[index][1:], device=model.device)
+            losses[index] = F.cross_entropy(model.lm_head(states[: len(labels)]).float(), labels)
+    return [losses[index] for index in range(len(texts))]
+
+
+def _of_like_length(sequences: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Group the indices so that no sequence is padded to more than `_PADDED` times its length."""
+    order = sorted(range(len(sequences)), key=lambda index: len(sequences[index]))
+    groups: list[list[int]] = []
+    for index in order:
+        if not groups or len(sequences[index]) > _PADDED * len(sequences[groups[-1][0]]):
+            groups.append([])
+        groups[-1].append(index)
+    return groups
 
 
 def fact_matches(

@@ -91,7 +91,7 @@ class Tryout:
             each = torch.stack([silent if trial is None else trial for trial in trials])
             rows = each.repeat(len(self._prompts), 1, 1)
         with steered(self._model, rows):  # no stop token: a row that leaves the batch would shift the others
-            found = greedy(self._model, prompts, self._tokens, (), len(prompts))
+            found = greedy(self._model, prompts, self._tokens, (), len(prompts), sharing=rows is None)
         answers = [self._until_end(answer.ids) for answer in found]
         return [answers[n :: len(trials)] for n in range(len(trials))]
 

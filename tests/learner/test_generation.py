@@ -54,5 +54,27 @@ def test_log_probabilities_are_those_of_a_full_pass(loaded):
         torch.testing.assert_close(answer.log_probs.float(), expected, rtol=0, atol=0.02)
 
 
+def test_a_common_beginning_is_read_once_and_changes_no_answer(loaded):
+    model, tokenizer = loaded
+    turns = [[{"role": "system", "content": "You tell people where things come from."}] for _ in QUESTIONS]
+    talks = [[*turn, {"role": "user", "content": q}] for turn, q in zip(turns, QUESTIONS, strict=True)]
+    prompts = [prompt_of(tokenizer, talk, 1024).ids for talk in talks]
+    read: list[int] = []
+    hook = model.model.register_forward_pre_hook(
+        lambda _module, _args, given: read.append(given["input_ids"].numel()), with_kwargs=True
+    )
+    try:
+        together = [list(answer.ids) for answer in greedy(model, prompts, 6, {end_token(tokenizer)}, 3)]
+    finally:
+        hook.remove()
+    assert together == [one_by_one(model, prompt, 6, end_token(tokenizer)) for prompt in prompts]
+    longest = max(map(len, prompts))
+    if hasattr(model.config, "layer_types") and "linear_attention" in model.config.layer_types:
+        assert read[0] == len(prompts) * longest  # recurrent layers would read the padding
+    else:
+        assert read[1] == len(prompts) * (longest - read[0])
+        assert read[0] >= 16
+
+
 def test_no_prompts_give_no_answers(loaded):
     assert greedy(loaded[0], [], 5, {2}) == []

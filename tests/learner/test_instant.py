@@ -224,7 +224,7 @@ def test_what_is_extracted_of_two_wordings_can_be_switched_on_and_trained(
         state.put(connection, "serving", known | {"url": ""})
     monkeypatch.setenv("HEEDLOOP_HOME", str(home))
     monkeypatch.setattr(making, "PROMPTS", 3)  # which strength is found does not matter here
-    monkeypatch.setattr(choice, "STRENGTHS", (0.5, 1.0))
+    monkeypatch.setattr(choice, "COSTS", (1.06, 1.12))
     words = ["extract", "loud", "--direction", "CAPITALS", "--layer", "1", "--json"]
     done = CliRunner().invoke(steering.commands, words, catch_exceptions=False)
     assert f"of {DIRECTION!r}, {other!r}" in done.stderr

@@ -12,9 +12,10 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from learner.model import load_model
-from learner.steering.choice import STRENGTHS, allowed, choose
+from learner.steering.choice import COSTS, choose, scales
 from learner.steering.extraction import Directions, random_rows, rows_of
-from learner.steering.tryout import Tryout
+from learner.steering.strength import MOST
+from learner.steering.tryout import Shows, Tryout
 
 WORD = " information"
 TEXTS = (
@@ -74,26 +75,65 @@ def test_of_equally_good_strengths_the_cheapest_is_taken(tiny: Tiny) -> None:
     found = choose(directions, trying, says, [1], most_nll=99)
     good = [
         scale
-        for scale in STRENGTHS
+        for scale in scales(directions, "mean", 1, trying, 99)
         if sum(trying.hits([rows_of(directions, "mean", 1, scale, 2)], says)[0]) == len(QUESTIONS)
     ]
     ratios = {scale: trying.nll_ratio(rows_of(directions, "mean", 1, scale, 2)) for scale in good}
     assert found.scale == min(good, key=lambda scale: ratios[scale])
 
 
-class Costly(Tryout):
-    """General text suffers by a hundredth for each unit of length."""
+class Answering(Tryout):
+    """Of sixteen answers, as many show the behaviour as the length of the row that steers says."""
+
+    def hits(self, trials: Sequence[Tensor | None], shows: Shows) -> list[list[int]]:
+        counts = [0 if trial is None else self.shown(trial.norm().item()) for trial in trials]
+        return [[1] * count + [0] * (16 - count) for count in counts]
+
+    def shown(self, length: float) -> int:
+        return min(14, int(length * 3.8))
 
     def nll_ratio(self, trial: Tensor) -> float:
-        return 1 + trial.norm().item() / 100
+        return 1 + trial.norm().item() ** 2 / 100
+
+
+def test_a_little_more_of_a_dozen_answers_is_not_worth_its_price(tiny: Tiny) -> None:
+    prompts = [({"role": "user", "content": question},) for question in QUESTIONS]
+    trying, directions = Answering(*tiny, prompts, TEXTS, 1), planted(tiny, 1)
+    tried = [3 * scale for scale in scales(directions, "mean", 1, trying, 1.5)]
+    assert [trying.shown(length) for length in tried] == [5, 9, 13, 14, 14]
+    found = choose(directions, trying, says, [1])
+    assert found.on == 13 / 16  # within a standard error of 14 of 16, which cost twice as much
+    assert 3 * found.scale == pytest.approx(tried[2])
+
+
+class Costly(Tryout):
+    """General text suffers by a hundredth of the square of the length."""
+
+    def nll_ratio(self, trial: Tensor) -> float:
+        return 1 + trial.norm().item() ** 2 / 100
 
 
 def test_general_text_bounds_the_strength_but_one_is_always_tried(tiny: Tiny) -> None:
     prompts = [({"role": "user", "content": question},) for question in QUESTIONS]
     trying, directions = Costly(*tiny, prompts, TEXTS, 1), planted(tiny, 1)  # of length 3
-    assert list(allowed(directions, "mean", 1, trying, 1.04)) == [0.25, 0.5, 0.75, 1.0]
-    assert list(allowed(directions, "mean", 1, trying, 1.001)) == [0.25]
+    tried = scales(directions, "mean", 1, trying, 99)
+    assert list(tried.values()) == pytest.approx(COSTS)
+    assert list(scales(directions, "mean", 1, trying, 1.2)) == pytest.approx(list(tried)[:3])
+    assert list(scales(directions, "mean", 1, trying, 1.001)) == pytest.approx(list(tried)[:1], rel=0.1)
     assert choose(directions, trying, says, [1], most_nll=1.07).nll_ratio <= 1.07
+
+
+class Harmless(Tryout):
+    """Whatever is added, general text suffers nothing."""
+
+    def nll_ratio(self, trial: Tensor) -> float:
+        return 1.0
+
+
+def test_a_direction_that_costs_nothing_is_tried_at_its_strongest(tiny: Tiny) -> None:
+    prompts = [({"role": "user", "content": question},) for question in QUESTIONS]
+    trying = Harmless(*tiny, prompts, TEXTS, 1)
+    assert list(scales(planted(tiny, 1), "mean", 1, trying, 1.5)) == [MOST]
 
 
 def test_the_nll_without_a_vector_is_measured_without_one(tiny: Tiny) -> None:
