@@ -75,6 +75,7 @@ def cutoffs(config: RetentionConfig, now: int) -> Cutoffs:
         label_history=before(config.label_history_days),
         conversations=before(config.conversations_days),
         outbox=before(config.outbox_days),
+        commands=before(config.commands_days),
     )
 
 

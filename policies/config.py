@@ -272,6 +272,9 @@ class RetentionConfig(_Section):
     dead_letters_days: float | None = Field(90.0, gt=0)
     label_history_days: float | None = Field(90.0, gt=0, description="labels and votes that hold no longer")
     outbox_days: float | None = Field(30.0, gt=0, description="events that were published on the bus")
+    commands_days: float | None = Field(
+        90.0, gt=0, description="what answered commands asked and brought, prompts of steer too; ids stay"
+    )
     offsets_days: float | None = Field(30.0, gt=0, description="places in log files that are gone")
     conversations_days: float | None = Field(
         180.0, gt=0, description="the text of conversations from which nothing was learned; ids stay"

@@ -1,8 +1,8 @@
 """What goes when it is old: a few rows in each transaction, so that nobody waits.
 
 What the history links to stays: everything of a conversation with a correction or with an example that a
-step was taken on, and the answers of the server that became corrected turns. The id of every event stays for
-good: a turn that is sent again after years still counts once.
+step was taken on, and the answers of the server that became corrected turns. The ids of events and commands
+stay for good: a turn that is sent again after years still counts once.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from store import counters, state
 from store.answers import APART_MS
 from store.database import Store
 
+EXPIRED = '{"expired": true}'
+"""What stands where arguments and result of an old command were."""
 _LOOKED_TO = "retention_answers_to"
 """In the store: the last answer that a sweep has looked at."""
 
@@ -46,6 +48,7 @@ class Cutoffs(NamedTuple):
     label_history: int | None
     conversations: int | None
     outbox: int | None
+    commands: int | None
 
 
 def sweep(store: Store, cutoffs: Cutoffs, batch: int) -> dict[str, int]:
@@ -56,6 +59,7 @@ def sweep(store: Store, cutoffs: Cutoffs, batch: int) -> dict[str, int]:
         "label_history": (cutoffs.label_history, _label_history),
         "conversations": (cutoffs.conversations, _conversations),
         "outbox": (cutoffs.outbox, _outbox),
+        "commands": (cutoffs.commands, _commands),
     }
     looked: dict[str, int] = {}
     for name, (before, remove) in kinds.items():
@@ -144,6 +148,17 @@ def _outbox(connection: sqlite3.Connection, before: int, batch: int) -> int:
     ).rowcount
     counters.add(connection, "outbox_expired", removed)
     return removed
+
+
+def _commands(connection: sqlite3.Connection, before: int, batch: int) -> int:
+    """Empty answered commands. Their ids stay: one that is sent again is not carried out again."""
+    emptied = connection.execute(
+        "UPDATE commands SET args = '{}', result = :expired WHERE rowid IN (SELECT rowid FROM commands"
+        " WHERE finished < :before AND result != :expired ORDER BY rowid LIMIT :batch)",
+        {"expired": EXPIRED, "before": before, "batch": batch},
+    ).rowcount
+    counters.add(connection, "commands_emptied", emptied)
+    return emptied
 
 
 def _conversations(connection: sqlite3.Connection, before: int, batch: int) -> int:

@@ -15,7 +15,7 @@ from store.database import FILE_NAME, Store, open_store
 from store.migrations import migrations
 from store.retention import Cutoffs
 
-OLD_CONVERSATIONS = Cutoffs(None, None, None, 10, None)
+OLD_CONVERSATIONS = Cutoffs(**(dict.fromkeys(Cutoffs._fields) | {"conversations": 10}))
 
 
 @pytest.fixture

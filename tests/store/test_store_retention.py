@@ -8,8 +8,9 @@ import pytest
 from rows import add_decision, correction, general
 
 from policies.answers import answer_digest
+from policies.messages import CommandPayload
 from policies.turn import Turn
-from store import events, examples, history, opinions, retention, steps, versions
+from store import commands, events, examples, history, opinions, retention, steps, versions
 from store.checkpoint import checkpoint
 from store.consistency import examine_rows
 from store.database import Store, open_read_only
@@ -17,7 +18,7 @@ from store.retention import Cutoffs
 from store.write_ahead_log import log_bytes
 
 OLD, NEW = 1_000, 10_000_000
-ALL = Cutoffs(NEW, NEW, NEW, NEW, NEW)
+ALL = Cutoffs(*[NEW] * len(Cutoffs._fields))
 
 
 def swept(store: Store, cutoffs: Cutoffs = ALL, batch: int = 100) -> dict[str, int]:
@@ -179,10 +180,27 @@ def test_published_events_go_and_what_was_not_sent_waits(store: Store) -> None:
     assert [row[0] for row in store.rows("SELECT payload FROM outbox ORDER BY id")] == ["1", "2"]
 
 
+def test_an_old_command_is_emptied_once_and_still_counts_once(store: Store) -> None:
+    asked = CommandPayload(event_id="c", command="steer", args={"prompts": ["my secret plan"]})
+    waits = CommandPayload(event_id="w", command="pause", args={"why": "still waiting"})
+    with store.write() as connection:
+        commands.insert(connection, "a", asked)
+        commands.insert(connection, "a", waits)
+        commands.finish(connection, "c", "done", {"answers": ["as secret"]})
+        connection.execute("UPDATE commands SET finished = ? WHERE event_id = 'c'", (OLD,))
+    kept = Cutoffs(**(dict.fromkeys(Cutoffs._fields) | {"commands": NEW}))
+    assert swept(store, kept) == {"commands": 1}
+    assert "secret" not in str([tuple(row) for row in store.rows("SELECT args, result FROM commands")])
+    assert commands.outcome(store, "c") == ("done", {"expired": True})
+    assert commands.waiting(store) == [waits]
+    with store.write() as connection:
+        assert not commands.insert(connection, "a", asked)
+
+
 def test_nothing_goes_that_is_kept_for_ever(store: Store) -> None:
     add_decision(store, "t1", "c1")
     answer(store, "a", OLD)
-    assert swept(store, Cutoffs(None, None, None, None, None)) == {}
+    assert swept(store, Cutoffs(**dict.fromkeys(Cutoffs._fields))) == {}
 
 
 def test_a_checkpoint_cuts_the_log_unless_a_reader_is_in_the_way(store: Store) -> None:
