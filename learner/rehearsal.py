@@ -45,7 +45,7 @@ class Rehearsal:
     ) -> None:
         self._store, self._ask, self._config, self._unpaired = store, ask, config, unpaired
         self._forbidden, self._seed = tuple(forbidden), seed
-        self._spent, self._silent = 0.0, False
+        self._spent, self._asked, self._silent = 0.0, 0, False
 
     def complete(self) -> None:
         """Ask for a right answer to each decision that has none, once corrected answers exist to show.
@@ -82,17 +82,18 @@ class Rehearsal:
         waiting = rehearsals.waiting(self._store) if self._spent < self._config.seconds else []
         planned = self._planned(waiting) if waiting else []
         if not planned:
-            self._spent = 0.0
+            self._spent, self._asked = 0.0, 0
             return False
         began = time.monotonic()
         try:
             made = attempt(planned, examples.corrected(self._store), self._ask)
         except Unreachable as error:
             self._say_unreachable(error)
-            self._spent = 0.0
+            self._spent, self._asked = 0.0, 0
             return False
         self._silent = False
         self._spent += time.monotonic() - began
+        self._asked += len(planned)
         uses = uses_of([one.correction for one in waiting], self._config.uses)
         kept = [one for one in rehearsals.add(self._store, made, uses) if one.state == "ready"]
         log.info(
@@ -122,7 +123,14 @@ class Rehearsal:
             full = plan(correction, prompts, counts[correction.id], self._seed, others=others)
             found += [(number, one) for number, one in enumerate(full) if one.id not in tried]
         found.sort(key=lambda numbered: numbered[0])
-        return [one for _, one in found[: self._config.at_once]]
+        return [one for _, one in found[: self._at_once()]]
+
+    def _at_once(self) -> int:
+        """Return how many are asked next: what is left of the budget bears no more at the pace so far."""
+        if not self._asked:
+            return self._config.at_once
+        bears = (self._config.seconds - self._spent) * self._asked / self._spent
+        return min(self._config.at_once, int(bears))
 
     def _say_unreachable(self, error: Unreachable) -> None:
         """Alert, once until the server answers again."""

@@ -209,6 +209,27 @@ def test_aim_zero_and_the_budget_of_seconds_end_it(store: Store) -> None:
     assert learner.advance(), "the next round has a budget of its own"
 
 
+def test_a_slow_server_is_asked_no_more_than_the_rest_of_the_budget_bears(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(store, correction("e1"))
+    asked: list[int] = []
+    now = [0.0]
+
+    def slow(conversations: Sequence[Sequence[Message]]) -> list[str]:
+        asked.append(len(conversations))
+        now[0] += 10.0 * len(conversations)
+        return disobedient(conversations)
+
+    monkeypatch.setattr("learner.rehearsal.time.monotonic", lambda: now[0])
+    config = CONFIG.model_copy(update={"aim": 9, "at_once": 3, "seconds": 45.0})
+    learner = Rehearsal(store, slow, config, (), seed=0)
+    while learner.advance():
+        pass
+    assert asked == [3, 1]  # a fifth would end beyond the 45 s
+    assert now[0] == 40.0
+
+
 def test_nothing_is_rehearsed_on_what_is_probed_or_evaluated(store: Store) -> None:
     fill(store, correction("e1"))
     rehearsal(store, forbidden=[prompt.upper() for prompt in PROMPTS[1:]]).advance()
