@@ -137,6 +137,13 @@ def test_many_decisions_come_in_batches_each_once(digest: Digest, store: Store) 
     assert not digest.refresh(), "nothing is read twice"
 
 
+def test_a_digest_that_has_read_everything_keeps_few_pages_in_memory(digest: Digest, store: Store) -> None:
+    talk(store, "a", "Loud.")
+    reading = digest._connection.execute("PRAGMA cache_size").fetchone()[0]
+    read(digest, "SELECT 1")
+    assert abs(digest._connection.execute("PRAGMA cache_size").fetchone()[0]) < abs(reading) / 8
+
+
 def test_a_damaged_digest_and_one_of_another_format_are_made_again(home: Path, store: Store) -> None:
     talk(store, "a", "quiet.")
     for harm in (b"no database at all, but long enough to be looked at" * 40, None):
