@@ -117,6 +117,11 @@ class Attachment:
     instant: InstantLayer
     handlers: Mapping[str, Handler]
 
+    def steer(self) -> None:
+        """Let the server's steering be that of the version in force, and new corrections act at once."""
+        self.steering.follow()
+        self.instant.look()
+
 
 class Learner:
     """The models in memory, and one attachment after the other to the server's live weights."""
@@ -226,18 +231,20 @@ class Learner:
     def serve(self, attachment: Attachment, stop: Stop, listener: wakeup.Listener) -> None:
         """Train and answer commands until stopped. Raises Unreachable when the server is gone.
 
-        Before anything is learned, the base model is probed once: the baseline of the guard.
+        Before anything is learned, the base model is probed once: the baseline of the guard. A correction of
+        before acts at once all the same, where there is an instant layer: what is probed has no vectors.
         """
+        attachment.steer()
         if not probes.baseline(self._store):
             self._show("measuring")
             attachment.rounds.measure("baseline")
+            attachment.steer()
         attachment.rounds.measure_noise()
         while not stop:
             if not attachment.live.is_current():
                 raise Unreachable(f"the server of generation {attachment.live.generation} is gone")
             self._carry_out_commands(attachment)
-            attachment.steering.follow()
-            attachment.instant.look()
+            attachment.steer()
             if self._paused():
                 self._show("paused")
             elif self._train(attachment, stop):

@@ -23,11 +23,13 @@ from store.database import Store, open_store
 RULE = "Write your whole answer in lowercase letters only."
 GAIN = 0.2
 TOKENS = 24
-_PATIENCE_S = 300.0
+_PATIENCE_S, _SETTLED_S = 300.0, 1200.0
 
 
 def measure(home: Path) -> dict[str, Any]:
     """Correct ten answers at once; time until the vector is on, and until the follow-rate has risen by 0.2.
+
+    The learner has settled before: on a fresh store it first measures the base model.
 
     The questions of the rate do not mention the direction; the time ends with their last answer.
     """
@@ -36,6 +38,7 @@ def measure(home: Path) -> dict[str, Any]:
     lower = next(direction for direction in DIRECTIONS if direction.name == "lowercase")
     every = questions()
     with running(home, STEERING__AUTO="true", TRAINING__ENABLED="false"):
+        _until_settled(home)
         serving = known(home, "serving")
         store = open_store(home)
 
@@ -64,6 +67,15 @@ def measure(home: Path) -> dict[str, Any]:
             "corrections": PAIRS,
         },
     }
+
+
+def _until_settled(home: Path) -> None:
+    """Wait until the learner has measured the base: what comes before the first lesson, once."""
+    deadline = time.monotonic() + _SETTLED_S
+    while known(home, "activity") != "paused":  # what a learner that may not train comes to
+        if time.monotonic() > deadline:
+            raise RuntimeError("the learner did not come to rest; see its log")
+        time.sleep(0.5)
 
 
 def _is_on(store: Store, began: float) -> bool:
