@@ -21,7 +21,7 @@ _BATCH = 500
 """Decisions in one transaction."""
 _WORDS = 8000
 """Characters of an answer that can be searched."""
-_CACHE_KIB, _SETTLED_KIB = 65_536, 2_048
+_CACHE_KIB, _SETTLED_KIB = 65_536, 512
 """Of pages: until all that is in the store has been read, and from then on. A large one fills for hours."""
 _REMOVED = ("", "-wal", "-shm")
 
@@ -101,7 +101,8 @@ class Digest:
             more = more or any(self._read_decisions(connection, source) for source in _CHANGED)
         if not more:
             self._seen = seen
-            self._connection.execute(f"PRAGMA cache_size = -{_SETTLED_KIB}")
+            for schema in ("main", "store"):
+                self._connection.execute(f"PRAGMA {schema}.cache_size = -{_SETTLED_KIB}")
         return more
 
     def close(self) -> None:
