@@ -15,7 +15,7 @@ from store.versions import Version
 SYSTEMS = 2
 """The agent's own system turns under which leaks are looked for: its commonest."""
 _FEWER = 8
-"""Rows in a batch of the first check that measures the noise; one alone would take three times as long."""
+"""Rows in a batch of the first check that measures the noise; one alone takes twice as long."""
 _NOISE = "guard_noise"
 
 

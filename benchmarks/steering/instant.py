@@ -13,6 +13,7 @@ import httpx
 
 from agent.ingest import Ingest
 from agent.language import detect_language
+from benchmarks.faults.round import until
 from benchmarks.running_system import known, running
 from benchmarks.steering.directions import DIRECTIONS, PAIRS, questions
 from policies.config import Config
@@ -29,16 +30,16 @@ _PATIENCE_S, _SETTLED_S = 300.0, 1200.0
 def measure(home: Path) -> dict[str, Any]:
     """Correct ten answers at once; time until the vector is on, and until the follow-rate has risen by 0.2.
 
-    The learner has settled before: on a fresh store it first measures the base model.
-
-    The questions of the rate do not mention the direction; the time ends with their last answer.
+    The questions of the rate do not mention the direction; the time ends with their last answer. It begins
+    when the learner has settled: on a fresh store it first measures the base model.
     """
     shutil.rmtree(home, ignore_errors=True)  # of an attempt that was interrupted: its vector may still be on
     home.mkdir(mode=0o700)
     lower = next(direction for direction in DIRECTIONS if direction.name == "lowercase")
     every = questions()
     with running(home, STEERING__AUTO="true", TRAINING__ENABLED="false"):
-        _until_settled(home)
+        if not until(lambda: known(home, "activity") == "paused", _SETTLED_S):  # it may not train
+            raise RuntimeError("the learner did not come to rest; see its log")
         serving = known(home, "serving")
         store = open_store(home)
 
@@ -67,15 +68,6 @@ def measure(home: Path) -> dict[str, Any]:
             "corrections": PAIRS,
         },
     }
-
-
-def _until_settled(home: Path) -> None:
-    """Wait until the learner has measured the base: what comes before the first lesson, once."""
-    deadline = time.monotonic() + _SETTLED_S
-    while known(home, "activity") != "paused":  # what a learner that may not train comes to
-        if time.monotonic() > deadline:
-            raise RuntimeError("the learner did not come to rest; see its log")
-        time.sleep(0.5)
 
 
 def _is_on(store: Store, began: float) -> bool:

@@ -11,7 +11,7 @@ import torch
 from learner.model import load_model, trainable
 from learner.probing.health import expected_length, length_change
 from learner.probing.material import Fact, ProbeMaterial, load_material
-from learner.probing.scores import matches
+from learner.probing.scores import matches, text_nll
 from learner.probing.suite import ALONG, ProbeSuite, spread_over_directions
 from learner.rehearsal import follows
 from learner.tokens import end_token
@@ -55,6 +55,17 @@ def test_the_base_has_no_distance_to_itself_and_passes(
     assert max(abs(value) for value in run.scores["kl"].values()) < 0.02
     assert run.scores["follow"] == {"e": 0.0}
     assert not judge(run.scores, run.scores, run.scores, GuardConfig()).suspect
+
+
+def test_passages_of_unlike_length_score_as_each_alone_in_their_order(smollm2_path: Path) -> None:
+    model, tokenizer = load_model(smollm2_path)
+    words = "the tide comes in twice a day and boats wait for it in the harbour"
+    texts = [f"{number}: " + " ".join([words] * times) for number, times in enumerate((3, 1, 6, 1, 3))]
+    together = text_nll(model, tokenizer, texts)
+    assert list(together) == [text[:40] for text in texts]
+    for text, score in zip(texts, together.values(), strict=True):
+        assert score == pytest.approx(text_nll(model, tokenizer, [text])[text[:40]], abs=1e-4)
+    assert len({round(score, 2) for score in together.values()}) > 2
 
 
 def test_damaged_weights_are_a_breach_by_every_general_probe(
