@@ -55,27 +55,34 @@ class Hidden:
 
 def frozen_hidden(model: PreTrainedModel, rows: Sequence[Row]) -> Hidden:
     """Run the rows; the gradient flows into the lead and the answer of each row only."""
-    forest = plant([row.context for row in rows])
-    decisions = [
-        Run((*row.lead, *row.answer[:-1]), *place) for row, place in zip(rows, forest.places, strict=True)
-    ]
-    runs = (*forest.runs, *decisions)
     outputs: dict[int, Tensor] = {}
-    by_run = _reads_by_run(model)
+    for indices, hidden in decisions(model, rows):
+        lengths = [len(rows[i].lead) + len(rows[i].answer) - 1 for i in indices]
+        outputs.update(zip(indices, hidden.split(lengths), strict=True))
+    states = [outputs[i][len(row.lead) - 1 :] for i, row in enumerate(rows)]
+    labels = torch.tensor([token for row in rows for token in row.answer], device=model.device)
+    index = torch.tensor([i for i, row in enumerate(rows) for _ in row.answer], device=model.device)
+    return Hidden(torch.cat(states), labels, index)
+
+
+def decisions(model: PreTrainedModel, rows: Sequence[Row]) -> Iterator[tuple[list[int], Tensor]]:
+    """Run the rows in groups that share contexts: yield the indices of the rows of each, and their states.
+
+    The states [tokens, width] are packed: of each row the lead, and the answer without its last token. The
+    model's last call before each yield is the one that computed them.
+    """
+    forest = plant([row.context for row in rows])
+    first, by_run = len(forest.runs), _reads_by_run(model)
+    ends = [Run((*row.lead, *row.answer[:-1]), *at) for row, at in zip(rows, forest.places, strict=True)]
+    runs = (*forest.runs, *ends)
     with branching(model):
-        for contexts, branches in _groups(runs, len(forest.runs)):
+        for contexts, branches in _groups(runs, first):
             cache = ForestCache(model, runs, by_run)
             with torch.no_grad():
                 for together in [contexts] if contexts and by_run else _passes(runs, contexts):
                     _run(model, cache, together)
             cache.as_rows = True
-            hidden = _run(model, cache, branches).split([len(runs[i].ids) for i in branches])
-            outputs.update(zip(branches, hidden, strict=True))
-    first = len(forest.runs)
-    states = [outputs[first + i][len(row.lead) - 1 :] for i, row in enumerate(rows)]
-    labels = torch.tensor([token for row in rows for token in row.answer], device=model.device)
-    index = torch.tensor([i for i, row in enumerate(rows) for _ in row.answer], device=model.device)
-    return Hidden(torch.cat(states), labels, index)
+            yield [index - first for index in branches], _run(model, cache, branches)
 
 
 def _groups(runs: Sequence[Run], first: int) -> Iterator[tuple[list[int], list[int]]]:

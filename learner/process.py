@@ -15,7 +15,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -42,8 +41,8 @@ from learner.probing.suite import ProbeSuite
 from learner.rehearsal import Rehearsal, follows
 from learner.rounds import Rounds
 from learner.serving import prove_live
-from learner.steering.activations import nll_ratio
 from learner.steering.file import Steering
+from learner.steering.general import GeneralText
 from learner.steering.instant import InstantLayer
 from learner.steering.live import LiveSteering
 from learner.trainer import Trainer
@@ -200,20 +199,24 @@ class Learner:
     ) -> tuple[LiveSteering, InstantLayer]:
         serving, model, tokenizer = self._serving, self._models.model, self._models.tokenizer
         vectors, rules = Steering(self._home, serving.model_hash), self._config.steering
-        texts = load_material().drawn(0).texts
-        cost = partial(nll_ratio, model, tokenizer, texts)
+        general = GeneralText(
+            model,
+            tokenizer,
+            load_material().drawn(0).texts,
+            lambda: (lineage.version.fingerprint, live.position().step),
+        )
         steering = LiveSteering(
             self._store,
             live,
             lineage,
             rounds,
             vectors,
-            cost,
+            general.ratio,
             rules.most_nll,
             serving.url,
             serving.model_name,
         )
-        return steering, InstantLayer(self._store, rules, steering, vectors, model, tokenizer, texts)
+        return steering, InstantLayer(self._store, rules, steering, vectors, model, tokenizer, general)
 
     def calmly(self) -> AbstractContextManager[object]:
         """On a GPU, a stream of the lowest priority for the time of the block."""
@@ -253,6 +256,7 @@ class Learner:
                 self._show("listening")
             self._pacer.idle()
             self._report.tell()
+            attachment.instant.get_ready()
             listener.wait(IDLE_S)
 
     def _train(self, attachment: Attachment, stop: Stop) -> bool:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from policies.errors import ConfigError
 
-PAIRS, QUESTIONS, LONGEST = 10, 24, 250
-SEEN = 24
+PAIRS, QUESTIONS, LONGEST = 10, 39, 250
+SEEN = 48
 """Questions that directions were tried on before they were chosen: none of them is measured on."""
 _FILES = ("ifeval_single_instr_format", "ifeval_single_keyword_exclude", "ifeval_single_keyword_include")
 

@@ -23,7 +23,8 @@ from store.database import Store, open_store
 
 RULE = "Write your whole answer in lowercase letters only."
 GAIN = 0.2
-TOKENS = 24
+QUESTIONS = 24
+TOKENS = 16
 _PATIENCE_S, _SETTLED_S = 300.0, 1200.0
 
 
@@ -47,7 +48,7 @@ def measure(home: Path) -> dict[str, Any]:
             found = _answers(serving, asked)
             return sum(map(lower.follows, found)) / len(found)
 
-        held_out = every[PAIRS:]
+        held_out = every[PAIRS:][:QUESTIONS]
         off = rate(held_out)
         turns = _say(store, every[:PAIRS], _answers(serving, every[:PAIRS]))
         began = time.monotonic()
@@ -130,5 +131,5 @@ def _answers(serving: dict[str, str], asked: Sequence[str]) -> list[str]:
             reply = client.post("/v1/chat/completions", json=body).raise_for_status()
             return str(reply.json()["choices"][0]["message"]["content"] or "").strip()
 
-        with ThreadPoolExecutor(8) as pool:
+        with ThreadPoolExecutor(len(asked)) as pool:  # what a step costs is reading the weights
             return list(pool.map(answer, asked))

@@ -3,7 +3,7 @@
 `python -m benchmarks.vectors --json` (about an hour; each part is kept in a file, so that an interrupted
 run goes on where it was). Three behaviours are trained apart on SmolLM2 from ten corrections each. Then, on
 forty held-out questions: follow-rate with each direction, leak without, general NLL, of each alone, of their
-sum, of their TIES merge, at scales from -1 to 2. Last, one of them on a running system.
+sum, of their TIES merge, of each two together, at scales from -1 to 2. Last, one of them on a running system.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ import platform
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from benchmarks.vectors import live
-from benchmarks.vectors.behaviours import BEHAVIOURS, QUESTIONS
+from benchmarks.vectors.behaviours import BEHAVIOURS, QUESTIONS, Behaviour
 from benchmarks.vectors.bench import Bench
 from learner.vectors.algebra import Combination, average
 from learner.vectors.statistics import cosine
@@ -62,6 +63,9 @@ def everything(bench: Bench, parts: Parts, home: Path) -> dict[str, Any]:
     wider = parts.get(f"ties, keeping {WIDER:g}, rescaled", lambda: _merged(bench, Ties(whole, WIDER)))
     bare = parts.get("ties, lambda 1", lambda: _merged(bench, Ties(whole, KEEP, 1.0)))
     mean = parts.get("average", lambda: bench.measure(average(whole)))
+    pairs = {
+        f"{a.name}+{b.name}": _pair(bench, parts, base, alone, (a, b)) for a, b in combinations(BEHAVIOURS, 2)
+    }
     at_scale = {
         b.name: {
             scale: parts.get(
@@ -77,6 +81,7 @@ def everything(bench: Bench, parts: Parts, home: Path) -> dict[str, Any]:
         "questions": base["n"],
         "behaviours": {n: _behaviour(n, base, alone[n], added, at_scale[n], trained[n]) for n in NAMES},
         "composed": _composed(base, alone, added),
+        "pairs": pairs,
         "ties": _composed(base, alone, ties) | _told(ties, KEEP),
         "ties_wider": _composed(base, alone, wider) | _told(wider, WIDER),
         "ties_lambda_1": _composed(base, alone, bare) | _told(bare, KEEP),
@@ -85,6 +90,25 @@ def everything(bench: Bench, parts: Parts, home: Path) -> dict[str, Any]:
         "cosine": {f"{a} {b}": cosine(vectors[a], vectors[b]) for a in NAMES for b in NAMES if a < b},
         "nll_base": base["nll"],
         **on_server,
+    }
+
+
+def _pair(
+    bench: Bench,
+    parts: Parts,
+    base: dict[str, Any],
+    alone: dict[str, dict[str, Any]],
+    two: tuple[Behaviour, Behaviour],
+) -> dict[str, Any]:
+    """Return what two behaviours keep in their sum, and in their TIES merge."""
+    names = [behaviour.name for behaviour in two]
+    vectors = [bench.library.open(name) for name in names]
+    title = "+".join(names)
+    added = parts.get(title, lambda: bench.measure(Combination(tuple((1.0, v) for v in vectors)), only=two))
+    ties = parts.get(f"{title}, ties", lambda: bench.measure(Ties(vectors, KEEP), only=two))
+    return {
+        "composed": _composed(base, alone, added, names),
+        "ties": _composed(base, alone, ties, names),
     }
 
 
@@ -123,10 +147,12 @@ def _behaviour(
     }
 
 
-def _composed(base: dict[str, Any], alone: dict[str, Any], whole: dict[str, Any]) -> dict[str, Any]:
+def _composed(
+    base: dict[str, Any], alone: dict[str, Any], whole: dict[str, Any], names: Sequence[str] = NAMES
+) -> dict[str, Any]:
     """Return the share of each behaviour's own gain that is left, the least of them, and the cost."""
-    gains = {n: alone[n]["follow"][n] - base["follow"][n] for n in NAMES}
-    kept = {n: (whole["follow"][n] - base["follow"][n]) / gains[n] if gains[n] > 0 else None for n in NAMES}
+    gains = {n: alone[n]["follow"][n] - base["follow"][n] for n in names}
+    kept = {n: (whole["follow"][n] - base["follow"][n]) / gains[n] if gains[n] > 0 else None for n in names}
     known = [share for share in kept.values() if share is not None]
     return {
         "retained_min": min(known) if known else None,

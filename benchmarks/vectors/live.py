@@ -19,16 +19,20 @@ from statistics import median
 from threading import Event, Thread
 from typing import Any
 
+from benchmarks.faults.round import until
 from benchmarks.running_system import RUN, environment, known, running
 from learner.live.client import LiveWeights
 
 REPEATS = 5
 _LOOK_S = 0.003
+_SETTLED_S = 1200.0
 
 
 def measure(home: Path, name: str) -> dict[str, Any]:
     """Apply and remove a vector of `home` a few times on a live server of its own."""
     with running(home) as learner:
+        if not until(lambda: known(home, "activity") == "listening", _SETTLED_S):  # the base comes first
+            raise RuntimeError("the learner did not come to rest; see its log")
         arena = known(home, "serving")["arena"]
         before = _fingerprint(arena)
         largest = _largest_tensor(arena)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,7 +26,17 @@ def residuals(model: PreTrainedModel, ids: Sequence[int]) -> Tensor:
     """
     if not 0 < len(ids) <= LONGEST:
         raise InputError(f"{len(ids)} tokens: hidden states are read of 1 to {LONGEST}")
-    layers = decoder_layers(model)
+    with watched(model) as stream:
+        model.model(input_ids=torch.tensor([list(ids)], device=model.device), use_cache=False)
+        return stream()
+
+
+@contextmanager
+def watched(model: PreTrainedModel) -> Iterator[Callable[[], Tensor]]:
+    """Yield what gives the residual stream after each layer in the model's last call of the block.
+
+    That of the first sequence of its batch, fp32 [layers, tokens, width].
+    """
     seen: dict[int, Tensor] = {}
 
     def keeping(number: int) -> Any:
@@ -36,13 +46,13 @@ def residuals(model: PreTrainedModel, ids: Sequence[int]) -> Tensor:
 
         return hook
 
+    layers = decoder_layers(model)
     handles = [layer.register_forward_hook(keeping(number)) for number, layer in layers.items()]
     try:
-        model.model(input_ids=torch.tensor([list(ids)], device=model.device), use_cache=False)
+        yield lambda: torch.stack([seen[number] for number in sorted(seen)])
     finally:
         for handle in handles:
             handle.remove()
-    return torch.stack([seen[number] for number in sorted(seen)])
 
 
 @torch.no_grad()
@@ -101,10 +111,9 @@ def nll_ratio(
     tokenizer: PreTrainedTokenizerBase,
     texts: Sequence[str],
     rows: Tensor,
-    before: float | None = None,
 ) -> float:
-    """Return how many times the NLL of texts under steering is that without (`before`, where it is known)."""
-    before = mean_nll(model, tokenizer, texts) if before is None else before
+    """Return how many times the NLL of texts under steering is that without."""
+    before = mean_nll(model, tokenizer, texts)
     with steered(model, rows):
         return mean_nll(model, tokenizer, texts) / before
 

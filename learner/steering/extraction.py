@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from learner.steering.activations import residuals
+from learner.frozen import decisions
+from learner.steering.activations import watched
 from learner.steering.pairs import PairIds
+from learner.tokens import Row
 
 Method = Literal["mean", "pca"]
 ANSWER_TOKENS = 32
@@ -37,15 +39,36 @@ class AnswerStates:
 
 def answer_states(model: PreTrainedModel, pairs: Sequence[PairIds]) -> AnswerStates:
     """Read both answers of each pair."""
-    followed = [answer_mean(model, pair.prompt, pair.followed) for pair in pairs]
-    ignored = [answer_mean(model, pair.prompt, pair.ignored) for pair in pairs]
-    return AnswerStates(torch.stack(followed, 1), torch.stack(ignored, 1))
+    both = [(pair.prompt, answer) for pair in pairs for answer in (pair.followed, pair.ignored)]
+    means = answer_means(model, both)
+    return AnswerStates(means[:, 0::2], means[:, 1::2])
 
 
-def answer_mean(model: PreTrainedModel, prompt: Sequence[int], answer: Sequence[int]) -> Tensor:
-    """Return the mean over the states that predict an answer's tokens, [layers, width]."""
-    states = residuals(model, [*prompt, *answer])
-    return states[:, len(prompt) - 1 : -1].mean(1)
+@torch.no_grad()
+def answer_means(model: PreTrainedModel, answers: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Tensor:
+    """Return the mean over the states that predict each answer's tokens, fp32 [layers, answers, width].
+
+    `answers` are ids of (prompt, answer), neither empty. What prompts begin with alike is read once.
+    """
+    rows = [_row(prompt, answer) for prompt, answer in answers]
+    found: dict[int, Tensor] = {}
+    with watched(model) as stream:
+        for indices, _ in decisions(model, rows):
+            parts = stream().split([len(rows[i].answer) for i in indices], 1)
+            found.update((i, part.mean(1)) for i, part in zip(indices, parts, strict=True))
+    return torch.stack([found[i] for i in range(len(rows))], 1)
+
+
+def _row(prompt: Sequence[int], answer: Sequence[int]) -> Row:
+    """A row whose states are those that predict the answer: its lead is the prompt's last token."""
+    return Row(
+        example_id="",
+        kind="general",
+        context=tuple(prompt[:-1]),
+        lead=tuple(prompt[-1:]),
+        answer=tuple(answer),
+        deviates=(),
+    )
 
 
 def find_directions(model: PreTrainedModel, pairs: Sequence[PairIds]) -> Directions:

@@ -8,16 +8,14 @@ direction, which the probes measure without any vector, its scale falls, and at 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import structlog
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from learner.probing.scores import mean_nll
-from learner.steering.activations import nll_ratio
 from learner.steering.extraction import ANSWER_TOKENS, Directions, find_directions, rows_of
 from learner.steering.file import Steering, SteeringVector
+from learner.steering.general import GeneralText
 from learner.steering.live import LiveSteering
 from learner.steering.pairs import from_examples, ids_of
 from learner.steering.strength import as_strong_as
@@ -35,8 +33,8 @@ LEARNED = 0.9
 STEP = 0.1
 """A scale that would change less stays: each change is a version."""
 TRIES, WEAKER = 3, 0.6
-TEXTS = 4
-"""General passages by which the strength is found: a pass over them for each try."""
+PASSAGES = 3
+"""Of general text, by which the strength is found: a pass over them for each try. The guard asks them all."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ class _Tried:
 class InstantLayer:
     """Makes vectors of new corrections, and lets them go as the weights learn.
 
-    `texts` are general passages: what they cost under a vector says how strong it may be.
+    What `general` text costs under a vector says how strong it may be.
     """
 
     def __init__(
@@ -61,10 +59,10 @@ class InstantLayer:
         vectors: Steering,
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
-        texts: Sequence[str],
+        general: GeneralText,
     ) -> None:
         self._store, self._config, self._live, self._vectors = store, config, live, vectors
-        self._model, self._tokenizer, self._texts = model, tokenizer, texts[:TEXTS]
+        self._model, self._tokenizer, self._general = model, tokenizer, general
         self._tried: dict[str, _Tried] = {}
 
     def look(self) -> None:
@@ -78,6 +76,11 @@ class InstantLayer:
         for direction in waiting - {None}:
             newest = [e for e in examples.ready(self._store) if e.direction == direction]
             self._renew(str(direction), newest[-self._config.most_pairs :])
+
+    def get_ready(self) -> None:
+        """Do what the next correction need not wait for: read general text on the weights as they are."""
+        if self._config.auto:
+            self._general.plain()
 
     def anneal(self) -> None:
         """Let the scale of each vector that may fall be what the weights have not learned yet."""
@@ -138,11 +141,10 @@ class InstantLayer:
 
     def _strength(self, directions: Directions, layer: int) -> float:
         """Return what `instant_nll` allows, in distances between followed and ignored answers."""
-        before, layers = mean_nll(self._model, self._tokenizer, self._texts), directions.mean.shape[0]
+        layers = directions.mean.shape[0]
 
         def cost(scale: float) -> float:
-            rows = rows_of(directions, "mean", layer, scale, layers)
-            return nll_ratio(self._model, self._tokenizer, self._texts, rows, before)
+            return self._general.ratio(rows_of(directions, "mean", layer, scale, layers), PASSAGES)
 
         return as_strong_as(cost, self._config.instant_nll)
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from learner.steering.extraction import AnswerStates, answer_mean
+from learner.steering.extraction import AnswerStates, answer_means
 from policies.errors import InputError
 
 LEAST_ACCURACY = 0.75
@@ -43,7 +43,7 @@ class Reader:
         """Tell whether an answer (ids) is nearer to the followed ones. An empty one shows nothing."""
         if not answer:
             return False
-        state = answer_mean(self._model, prompt, answer)[self.layer]
+        state = answer_means(self._model, [(prompt, answer)])[self.layer, 0]
         return bool((state - self._middle) @ self._along > 0)
 
 

@@ -15,14 +15,15 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from learner.generation import greedy
-from learner.probing.scores import mean_nll
 from learner.steering.activations import steered
+from learner.steering.general import GeneralText
 from learner.tokens import end_token, prompt_of
 from policies.turn import Message
 
 Shows = Callable[[Sequence[int], Sequence[int], str], bool]
 """Judges an answer: ids of the prompt, ids and text of the answer."""
-TOKENS = 16
+TOKENS = 24
+"""Of an answer: with fewer, one that goes round in circles does not show it yet."""
 LEAST_VARIED = 0.7
 """An answer with a smaller share of distinct runs of three letters is a loop."""
 MOST_SURPRISING = 1.5
@@ -47,7 +48,8 @@ class Tryout:
         texts: Sequence[str],
         tokens: int = TOKENS,
     ) -> None:
-        self._model, self._tokenizer, self._texts, self._tokens = model, tokenizer, texts, tokens
+        self._model, self._tokenizer, self._tokens = model, tokenizer, tokens
+        self._general = GeneralText(model, tokenizer, texts)
         ids = [prompt_of(tokenizer, list(messages), _LONGEST).ids for messages in prompts]
         self._prompts = sorted(ids, key=len)  # `greedy` keeps this order, so that rows and vectors agree
 
@@ -74,9 +76,7 @@ class Tryout:
 
     def nll_ratio(self, trial: Tensor) -> float:
         """Return how many times the NLL of general text is that without the trial."""
-        plain = self._plain_nll  # measured before anything steers
-        with steered(self._model, trial):
-            return self._nll() / plain
+        return self._general.ratio(trial)
 
     def _counts(self, prompt: Sequence[int], ids: Sequence[int], shows: Shows) -> bool:
         text = self._text(ids)
@@ -103,15 +103,8 @@ class Tryout:
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
 
     @cached_property
-    def _plain_nll(self) -> float:
-        return self._nll()
-
-    def _nll(self) -> float:
-        return mean_nll(self._model, self._tokenizer, self._texts)
-
-    @cached_property
     def _usual_surprise(self) -> float:
-        return fmean(self._surprise((), text) for text in self._texts)
+        return fmean(self._surprise((), text) for text in self._general.texts)
 
     @torch.no_grad()
     def _surprise(self, prompt: Sequence[int], text: str) -> float:

@@ -20,10 +20,12 @@ from learner import process
 from learner.base_model import model_hash
 from learner.commands import carry_out
 from learner.probing.material import load_material
-from learner.steering import choice, making
+from learner.rounds import Rounds
+from learner.steering import choice, general, making
 from learner.steering.activations import nll_ratio
 from learner.steering.file import EARLIER, Steering
-from learner.steering.instant import TEXTS, InstantLayer, name_of
+from learner.steering.general import GeneralText
+from learner.steering.instant import PASSAGES, InstantLayer, name_of
 from learner.steering.live import AT_ONCE, LiveSteering
 from learner.steering.strength import MOST
 from learner.verbs import steering
@@ -130,8 +132,8 @@ def bench(model_dir: Path, tmp_path: Path, owner: Any) -> Iterator[Bench]:
     judge = Judge()
     live = steering_of(system, vectors, judge)
     rules = SteeringConfig(auto=True, most_pairs=4)
-    texts = load_material().drawn(0).texts
-    instant = InstantLayer(system.store, rules, live, vectors, system.model, system.tokenizer, texts)
+    text = GeneralText(system.model, system.tokenizer, load_material().drawn(0).texts)
+    instant = InstantLayer(system.store, rules, live, vectors, system.model, system.tokenizer, text)
     yield Bench(system, live, instant, judge)
     system.close()
 
@@ -152,10 +154,33 @@ def test_a_correction_switches_its_vector_on_before_anything_is_trained(bench: B
 
 def test_a_vector_is_as_strong_as_general_text_bears(bench: Bench) -> None:
     bench.instant.look()
-    texts = load_material().drawn(0).texts[:TEXTS]
+    texts = sorted(load_material().drawn(0).texts, key=len)[:PASSAGES]
     ratio = nll_ratio(bench.system.model, bench.system.tokenizer, texts, bench.rows())
     strength = bench.live._vectors.open(name_of(DIRECTION)).strength
     assert 1.0 < ratio <= 1.12 or (strength == MOST and ratio <= 1.0)
+
+
+def test_general_text_without_steering_is_read_once_for_each_state_of_the_weights(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, tokenizer, texts = bench.system.model, bench.system.tokenizer, load_material().drawn(0).texts
+    shortest, rows, now = sorted(texts, key=len)[:2], torch.zeros(2, 64), ["as loaded"]
+    rows[1] = torch.linspace(-5, 5, 64)
+    asked, read, reading = GeneralText(model, tokenizer, texts, lambda: now[0]), [], general.text_nll
+
+    def counted(model: Any, tokenizer: Any, texts: list[str]) -> dict[str, float]:
+        read.append(len(texts))
+        return reading(model, tokenizer, texts)
+
+    monkeypatch.setattr(general, "text_nll", counted)
+    assert asked.ratio(rows) == pytest.approx(nll_ratio(model, tokenizer, texts, rows), rel=1e-6)
+    assert asked.ratio(rows, 2) == pytest.approx(nll_ratio(model, tokenizer, shortest, rows), rel=1e-6)
+    assert read == [len(texts), len(texts), 2]
+    now[0] = "trained"
+    with torch.no_grad():
+        model.model.norm.weight.mul_(1.5)
+    assert asked.ratio(rows) == pytest.approx(nll_ratio(model, tokenizer, texts, rows), rel=1e-6) != 1.0
+    assert read == [len(texts), len(texts), 2, len(texts), len(texts)]
 
 
 def test_a_newer_correction_renews_the_vector_and_a_rollback_brings_the_old_one_back(bench: Bench) -> None:
@@ -295,11 +320,21 @@ def test_the_serving_learner_steers_at_once_and_lets_go_when_the_weights_follow(
             self.append(seconds)
 
     once: Any = Once()
+    on_at_baseline, measure = [], Rounds.measure
+
+    def measured(rounds: Rounds, verdict: Any) -> Any:
+        on_at_baseline.append(bool(live.slots()))
+        return measure(rounds, verdict)
+
+    monkeypatch.setattr(Rounds, "measure", measured)
+    with system.store.write() as connection:
+        connection.execute("DELETE FROM probes")
     learner = process.Learner(system.store, config, serving, tmp_path / "home", once)
     live, instant = learner._steering(system.live, system.lineage, system.rounds)
     learner.serve(
         process.Attachment(system.live, system.lineage, system.rounds, live, instant, {}), once, once
     )
+    assert on_at_baseline == [True], "a correction of before does not wait for the base to be measured"
     kinds = [(version.kind, version.note) for version in versions.every(system.store)]
     kinds_only = [kind for kind, _ in kinds]
     assert kinds_only.index("steer") < kinds_only.index("train")

@@ -63,8 +63,13 @@ def test_a_vector_at_a_layer_is_added_to_its_residual_and_gone_afterwards(model:
         pass
 
 
-def test_directions_are_the_mean_difference_and_the_first_component(model: PreTrainedModel) -> None:
-    found, given = find_directions(model, pairs(5)), pairs(5)
+@pytest.mark.parametrize("shared", [0, 20])
+def test_directions_are_the_mean_difference_and_the_first_component(
+    model: PreTrainedModel, shared: int
+) -> None:
+    begun = tuple(range(30, 30 + shared))  # what is read once for all
+    given = [PairIds(begun + pair.prompt, pair.followed, pair.ignored[n:]) for n, pair in enumerate(pairs(5))]
+    found = find_directions(model, given)
     differences = []
     for pair in given:
         means = []
