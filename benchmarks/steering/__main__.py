@@ -19,10 +19,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from benchmarks.parts import Parts
 from benchmarks.steering import instant
 from benchmarks.steering.bench import Bench
-from benchmarks.steering.directions import DIRECTIONS
-from benchmarks.vectors.__main__ import Parts
+from benchmarks.steering.directions import DIRECTIONS, questions
+from learner.probing.material import load_material
 
 
 def engine() -> dict[str, Any]:
@@ -48,7 +49,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="the last line is JSON anyway")
     arguments = parser.parse_args()
     arguments.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    parts, bench = Parts(arguments.folder / "parts.json"), cache(Bench)
+    made_on = [*questions(), *load_material().drawn(0).texts]
+    parts, bench = Parts(arguments.folder / "parts.json", made_on), cache(Bench)
     directions = {d.name: parts.get(d.name, lambda d=d: bench().measure(d)) for d in DIRECTIONS}
     found = {
         "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, 1 thread; SmolLM2-135M",

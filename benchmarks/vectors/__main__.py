@@ -12,17 +12,23 @@ import argparse
 import json
 import os
 import platform
-import sys
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from benchmarks.parts import Parts
 from benchmarks.vectors import live
-from benchmarks.vectors.behaviours import BEHAVIOURS, QUESTIONS, Behaviour
+from benchmarks.vectors.behaviours import (
+    BEHAVIOURS,
+    QUESTIONS,
+    Behaviour,
+    held_out_questions,
+    training_questions,
+)
 from benchmarks.vectors.bench import Bench
+from learner.probing.material import load_material
 from learner.vectors.algebra import Combination, average
 from learner.vectors.statistics import cosine
 from learner.vectors.ties import Ties
@@ -31,23 +37,6 @@ SCALES = (-1.0, 0.25, 0.5, 0.75, 1.25, 1.5, 2.0)
 KEEP, WIDER = 0.2, 0.5
 """Shares of entries that TIES keeps: that of the paper, and a milder one beside it."""
 NAMES = tuple(behaviour.name for behaviour in BEHAVIOURS)
-
-
-class Parts:
-    """What was measured already, in a file that is written after each part."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._known: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-
-    def get(self, name: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """Return a part, measured now if need be."""
-        if name not in self._known:
-            began = time.monotonic()
-            self._known[name] = measure()
-            self._path.write_text(json.dumps(self._known, indent=1))
-            sys.stderr.write(f"{name}: {self._known[name]} ({time.monotonic() - began:.0f} s)\n")
-        return dict(self._known[name])
 
 
 def everything(bench: Bench, parts: Parts, home: Path) -> dict[str, Any]:
@@ -198,7 +187,8 @@ def main() -> None:
     arguments.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     home = arguments.folder / "home"
     home.mkdir(mode=0o700, exist_ok=True)
-    found = everything(Bench(home), Parts(arguments.folder / "parts.json"), home)
+    made_on = [*training_questions(), *held_out_questions(), *load_material().drawn(0).texts]
+    found = everything(Bench(home), Parts(arguments.folder / "parts.json", made_on), home)
     if arguments.plot:
         draw(found, arguments.plot)
     print(json.dumps(found))
