@@ -18,15 +18,16 @@ _MADE_ON = "made on"
 class Parts:
     """What was measured already, in a file that is written after each part.
 
-    `made_on` are the texts that it is measured on. Raises ConfigError where the file's were others.
+    `made_on` are the texts and the sizes that it is measured on. Raises ConfigError where the file's were
+    others.
     """
 
-    def __init__(self, path: Path, made_on: Iterable[str]) -> None:
+    def __init__(self, path: Path, made_on: Iterable[str | int | float]) -> None:
         self._path = path
         digest = hashlib.blake2b(json.dumps(list(made_on)).encode(), digest_size=8).hexdigest()
         self._known: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {_MADE_ON: digest}
         if self._known.get(_MADE_ON) != digest:
-            raise ConfigError(f"{path}: measured on other questions or texts; name another --folder")
+            raise ConfigError(f"{path}: measured on other texts or sizes: name another --folder")
 
     def get(self, name: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Return a part, measured now if need be."""

@@ -56,7 +56,7 @@ class Hidden:
 def frozen_hidden(model: PreTrainedModel, rows: Sequence[Row]) -> Hidden:
     """Run the rows; the gradient flows into the lead and the answer of each row only."""
     outputs: dict[int, Tensor] = {}
-    for indices, hidden in decisions(model, rows):
+    for indices, hidden in branch_states(model, rows):
         lengths = [len(rows[i].lead) + len(rows[i].answer) - 1 for i in indices]
         outputs.update(zip(indices, hidden.split(lengths), strict=True))
     states = [outputs[i][len(row.lead) - 1 :] for i, row in enumerate(rows)]
@@ -65,7 +65,7 @@ def frozen_hidden(model: PreTrainedModel, rows: Sequence[Row]) -> Hidden:
     return Hidden(torch.cat(states), labels, index)
 
 
-def decisions(model: PreTrainedModel, rows: Sequence[Row]) -> Iterator[tuple[list[int], Tensor]]:
+def branch_states(model: PreTrainedModel, rows: Sequence[Row]) -> Iterator[tuple[list[int], Tensor]]:
     """Run the rows in groups that share contexts: yield the indices of the rows of each, and their states.
 
     The states [tokens, width] are packed: of each row the lead, and the answer without its last token. The

@@ -181,6 +181,7 @@ class Learner:
             lineage.settle()
             answer_applied(self._store, lineage)
             rounds = Rounds(self._store, self._config, live, self._trainer, self._suite, lineage, self._pacer)
+            self._show("measuring")
             self._say(ready=True)
             log.info("attached", generation=live.generation, version=lineage.version.id)
             library = Library(self._home, self._serving.model_hash)
@@ -239,7 +240,6 @@ class Learner:
         """
         attachment.steer()
         if not probes.baseline(self._store):
-            self._show("measuring")
             attachment.rounds.measure("baseline")
             attachment.steer()
         attachment.rounds.measure_noise()
@@ -254,9 +254,9 @@ class Learner:
                 continue
             else:
                 self._show("listening")
+            attachment.instant.read_ahead()
             self._pacer.idle()
             self._report.tell()
-            attachment.instant.get_ready()
             listener.wait(IDLE_S)
 
     def _train(self, attachment: Attachment, stop: Stop) -> bool:

@@ -21,9 +21,12 @@ from typing import Any
 
 from benchmarks.parts import Parts
 from benchmarks.steering import instant
-from benchmarks.steering.bench import Bench
+from benchmarks.steering.bench import TOKENS, Bench
 from benchmarks.steering.directions import DIRECTIONS, questions
 from learner.probing.material import load_material
+from learner.steering import tryout
+from learner.steering.choice import COSTS
+from policies.errors import ConfigError
 
 
 def engine() -> dict[str, Any]:
@@ -49,8 +52,11 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="the last line is JSON anyway")
     arguments = parser.parse_args()
     arguments.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    made_on = [*questions(), *load_material().drawn(0).texts]
-    parts, bench = Parts(arguments.folder / "parts.json", made_on), cache(Bench)
+    made_on = [*questions(), *load_material().drawn(0).texts, TOKENS, tryout.TOKENS, instant.TOKENS, *COSTS]
+    try:
+        parts, bench = Parts(arguments.folder / "parts.json", made_on), cache(Bench)
+    except ConfigError as error:
+        parser.error(str(error))
     directions = {d.name: parts.get(d.name, lambda d=d: bench().measure(d)) for d in DIRECTIONS}
     found = {
         "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, 1 thread; SmolLM2-135M",

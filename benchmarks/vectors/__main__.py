@@ -27,11 +27,12 @@ from benchmarks.vectors.behaviours import (
     held_out_questions,
     training_questions,
 )
-from benchmarks.vectors.bench import Bench
+from benchmarks.vectors.bench import TOKENS, Bench
 from learner.probing.material import load_material
 from learner.vectors.algebra import Combination, average
 from learner.vectors.statistics import cosine
 from learner.vectors.ties import Ties
+from policies.errors import ConfigError
 
 SCALES = (-1.0, 0.25, 0.5, 0.75, 1.25, 1.5, 2.0)
 KEEP, WIDER = 0.2, 0.5
@@ -187,8 +188,12 @@ def main() -> None:
     arguments.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     home = arguments.folder / "home"
     home.mkdir(mode=0o700, exist_ok=True)
-    made_on = [*training_questions(), *held_out_questions(), *load_material().drawn(0).texts]
-    found = everything(Bench(home), Parts(arguments.folder / "parts.json", made_on), home)
+    texts = [*training_questions(), *held_out_questions(), *load_material().drawn(0).texts]
+    try:
+        parts = Parts(arguments.folder / "parts.json", [*texts, TOKENS, KEEP, WIDER])
+    except ConfigError as error:
+        parser.error(str(error))
+    found = everything(Bench(home), parts, home)
     if arguments.plot:
         draw(found, arguments.plot)
     print(json.dumps(found))

@@ -42,14 +42,14 @@ def watched(model: PreTrainedModel) -> Iterator[Callable[[], Tensor]]:
     def keeping(number: int) -> Any:
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
             state = output[0] if isinstance(output, tuple) else output
-            seen[number] = state[0].float().cpu()
+            seen[number] = state[0]
 
         return hook
 
     layers = decoder_layers(model)
     handles = [layer.register_forward_hook(keeping(number)) for number, layer in layers.items()]
     try:
-        yield lambda: torch.stack([seen[number] for number in sorted(seen)])
+        yield lambda: torch.stack([seen[number].float().cpu() for number in sorted(seen)])
     finally:
         for handle in handles:
             handle.remove()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,13 +10,15 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from learner.frozen import decisions
+from learner.frozen import branch_states
 from learner.steering.activations import watched
 from learner.steering.pairs import PairIds
 from learner.tokens import Row
 
 Method = Literal["mean", "pca"]
 ANSWER_TOKENS = 32
+AT_ONCE = 2048
+"""Tokens of prompts and answers that are read together: their states in all layers are held."""
 
 
 @dataclass(frozen=True)
@@ -48,15 +50,34 @@ def answer_states(model: PreTrainedModel, pairs: Sequence[PairIds]) -> AnswerSta
 def answer_means(model: PreTrainedModel, answers: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Tensor:
     """Return the mean over the states that predict each answer's tokens, fp32 [layers, answers, width].
 
-    `answers` are ids of (prompt, answer), neither empty. What prompts begin with alike is read once.
+    `answers` are ids of (prompt, answer), neither empty. What prompts that are read together begin with alike
+    is read once.
     """
     rows = [_row(prompt, answer) for prompt, answer in answers]
-    found: dict[int, Tensor] = {}
+    found: list[Tensor] = []
     with watched(model) as stream:
-        for indices, _ in decisions(model, rows):
-            parts = stream().split([len(rows[i].answer) for i in indices], 1)
-            found.update((i, part.mean(1)) for i, part in zip(indices, parts, strict=True))
-    return torch.stack([found[i] for i in range(len(rows))], 1)
+        for together in _together(rows):
+            means: dict[int, Tensor] = {}
+            for indices, _ in branch_states(model, together):
+                parts = stream().split([len(together[i].answer) for i in indices], 1)
+                means.update((i, part.mean(1)) for i, part in zip(indices, parts, strict=True))
+            found += [means[i] for i in range(len(together))]
+    return torch.stack(found, 1)
+
+
+def _together(rows: Sequence[Row]) -> Iterator[list[Row]]:
+    """Yield the rows in their order, as many at once as have at most AT_ONCE tokens; one at least."""
+    together: list[Row] = []
+    for row in rows:
+        if together and sum(_tokens(one) for one in (*together, row)) > AT_ONCE:
+            yield together
+            together = []
+        together.append(row)
+    yield together
+
+
+def _tokens(row: Row) -> int:
+    return len(row.context) + len(row.lead) + len(row.answer)
 
 
 def _row(prompt: Sequence[int], answer: Sequence[int]) -> Row:

@@ -29,7 +29,7 @@ class GeneralText:
         self.texts = sorted(texts, key=len)
         self._read: tuple[Hashable, list[float]] | None = None
 
-    def plain(self) -> list[float]:
+    def unsteered(self) -> list[float]:
         """Return the NLL (nats a token) of each passage without steering."""
         now = self._weights()
         if self._read is None or self._read[0] != now:
@@ -41,7 +41,7 @@ class GeneralText:
 
         Of the mean over all passages, or over so many of the shortest.
         """
-        before = self.plain()[:passages]  # measured before anything steers
+        before = self.unsteered()[:passages]  # measured before anything steers
         with steered(self._model, rows):
             return fmean(self._nll(self.texts[:passages])) / fmean(before)
 

@@ -77,10 +77,10 @@ class InstantLayer:
             newest = [e for e in examples.ready(self._store) if e.direction == direction]
             self._renew(str(direction), newest[-self._config.most_pairs :])
 
-    def get_ready(self) -> None:
+    def read_ahead(self) -> None:
         """Do what the next correction need not wait for: read general text on the weights as they are."""
         if self._config.auto:
-            self._general.plain()
+            self._general.unsteered()
 
     def anneal(self) -> None:
         """Let the scale of each vector that may fall be what the weights have not learned yet."""

@@ -15,9 +15,6 @@ _DANGLING = word_set(
     the a an and or of to in for that which with is are by as on can from your their its it but
     """
 )
-_BEGINS_CLAUSE = word_set("that which who and but because where when while so with")
-_INTRODUCES = word_set("to when while if for in as because since after before with by at once although")
-_LEAST_CLAUSE = 4
 
 
 @dataclass(frozen=True)
@@ -38,7 +35,7 @@ class WordCount(Range):
         return sum(1 for word in text.split() if any(c.isalnum() for c in word))
 
     def edit(self, text: str) -> str | None:
-        """Keep the leading sentences that fit, else the clauses of the first that do, else its words."""
+        """Keep the leading sentences that fit, else cut the first one short."""
         if self.maximum is None:
             return None
         kept: list[str] = []
@@ -48,7 +45,7 @@ class WordCount(Range):
             kept.append(" ".join(sentence.text.split()))
         if kept and self.check(" ".join(kept)):
             return " ".join(kept)
-        words = _whole_clauses(first_sentences(text, 1).split(), self.maximum)
+        words = first_sentences(text, 1).split()[: self.maximum]
         while len(words) > 3 and (
             words[-1].lower().strip(",;") in _DANGLING or not self.check(" ".join(words))
         ):
@@ -132,23 +129,6 @@ class CharacterCount(Range):
                 break
             kept = longer
         return kept or None
-
-
-def _whole_clauses(words: list[str], most: int) -> list[str]:
-    """Return the clauses that fit whole into so many words; without any, so many words.
-
-    An introduction up to a comma ("To fry an egg, ...") is no clause of its own: it is left out.
-    """
-    comma = next((at for at, word in enumerate(words) if word.endswith(",")), len(words))
-    if words and words[0].lower() in _INTRODUCES and comma + _LEAST_CLAUSE < len(words):
-        first, *rest = words[comma + 1 :]
-        words = [first[0].upper() + first[1:], *rest]
-    ends = [
-        at
-        for at in range(_LEAST_CLAUSE, min(most, len(words) - 1) + 1)
-        if words[at - 1][-1] in ",;:" or words[at].lower() in _BEGINS_CLAUSE
-    ]
-    return words[: ends[-1]] if ends else words[:most]
 
 
 def _paragraphs(text: str) -> list[str]:

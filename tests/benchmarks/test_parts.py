@@ -21,5 +21,5 @@ def test_a_part_is_measured_once_and_not_mixed_with_one_of_other_texts(tmp_path:
     assert Parts(path, ["Why?"]).get("base", measure) == {"follow": 0.5}
     assert Parts(path, ["Why?"]).get("base", measure) == {"follow": 0.5}
     assert measured == [1]
-    with pytest.raises(ConfigError, match=r"parts\.json: measured on other questions or texts"):
+    with pytest.raises(ConfigError, match=r"parts\.json: measured on other texts or sizes"):
         Parts(path, ["Why?", "How?"])

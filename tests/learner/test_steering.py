@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,12 +12,15 @@ import torch
 from steering_vectors import steering_vector
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen3_5ForCausalLM, Qwen3_5TextConfig
 
+from learner import attention
 from learner.live.steering import decoder_layers, silence
+from learner.steering import extraction
 from learner.steering.activations import recurrent_states, residuals, steered
 from learner.steering.extraction import AnswerStates, Directions, answer_states, find_directions, random_rows
 from learner.steering.file import Steering
 from learner.steering.pairs import PairIds, from_corrections, from_file
 from learner.steering.reader import Reader
+from learner.tokens import Row
 from policies.errors import InputError
 from policies.example import Example
 
@@ -31,6 +36,22 @@ def model() -> PreTrainedModel:
             LlamaConfig(**_SIZES, num_hidden_layers=LAYERS, num_key_value_heads=2, initializer_range=0.2)
         )
     return made.eval().requires_grad_(False)
+
+
+def make_hybrid() -> PreTrainedModel:
+    config = Qwen3_5TextConfig(
+        **_SIZES,
+        num_hidden_layers=4,
+        num_key_value_heads=2,
+        head_dim=16,
+        linear_num_key_heads=2,
+        linear_num_value_heads=4,
+        linear_key_head_dim=16,
+        linear_value_head_dim=16,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Qwen3_5ForCausalLM(config).eval().requires_grad_(False)
 
 
 def pairs(count: int) -> list[PairIds]:
@@ -63,19 +84,23 @@ def test_a_vector_at_a_layer_is_added_to_its_residual_and_gone_afterwards(model:
         pass
 
 
-@pytest.mark.parametrize("shared", [0, 20])
+@pytest.mark.parametrize("kind", ["eager mask", "run by run", "hybrid"])
+@pytest.mark.parametrize("at_once", [2048, 60])
 def test_directions_are_the_mean_difference_and_the_first_component(
-    model: PreTrainedModel, shared: int
+    model: PreTrainedModel, kind: str, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun = tuple(range(30, 30 + shared))  # what is read once for all
+    monkeypatch.setattr(extraction, "AT_ONCE", at_once)
+    asked = make_hybrid() if kind == "hybrid" else model
+    if kind == "run by run":
+        monkeypatch.setattr(asked.config, "_attn_implementation", attention.NAME)
+    begun = tuple(range(30, 50))  # what is read once for all
     given = [PairIds(begun + pair.prompt, pair.followed, pair.ignored[n:]) for n, pair in enumerate(pairs(5))]
-    found = find_directions(model, given)
+    found = find_directions(asked, given)
     differences = []
     for pair in given:
         means = []
         for answer in (pair.followed, pair.ignored):
-            states = model.model(torch.tensor([[*pair.prompt, *answer]]), output_hidden_states=True)
-            at = states.hidden_states[3][0].double().numpy()  # after layer 2
+            at = residuals(asked, [*pair.prompt, *answer])[2].double().numpy()
             means.append(at[len(pair.prompt) - 1 : -1].mean(0))
         differences.append(means[0] - means[1])
     stack = np.stack(differences)
@@ -83,6 +108,22 @@ def test_directions_are_the_mean_difference_and_the_first_component(
     component = np.linalg.svd(stack)[2][0]
     component *= np.sign(component @ stack.mean(0)) * np.linalg.norm(stack.mean(0))
     np.testing.assert_allclose(found.pca[2], component, rtol=1e-2, atol=1e-4)
+
+
+def test_no_more_tokens_are_read_together_than_are_allowed(
+    model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, reading = [], extraction.branch_states
+
+    def counted(model: PreTrainedModel, rows: list[Row]) -> Iterator[Any]:
+        read.append(sum(len(row.context) + len(row.lead) + len(row.answer) for row in rows))
+        return reading(model, rows)
+
+    monkeypatch.setattr(extraction, "branch_states", counted)
+    monkeypatch.setattr(extraction, "AT_ONCE", 40)
+    answer_states(model, [*pairs(5), PairIds(tuple(range(50)), (1,), (2,))])
+    assert sum(read) == 5 * 2 * 11 + 2 * 51
+    assert read == [33, 33, 33, 11, 51, 51], "one that is longer stands alone"
 
 
 def test_a_random_vector_has_the_norm_and_the_layer_of_the_one_it_stands_against() -> None:
@@ -144,17 +185,7 @@ def test_layers_of_other_towers_are_no_decoder_layers() -> None:
 
 
 def test_recurrent_states_are_read_of_gated_delta_layers_only(model: PreTrainedModel) -> None:
-    config = Qwen3_5TextConfig(
-        **_SIZES,
-        num_hidden_layers=4,
-        num_key_value_heads=2,
-        head_dim=16,
-        linear_num_key_heads=2,
-        linear_num_value_heads=4,
-        linear_key_head_dim=16,
-        linear_value_head_dim=16,
-    )
-    hybrid = Qwen3_5ForCausalLM(config).eval()
+    hybrid = make_hybrid()
     found = recurrent_states(hybrid, [1, 2, 3])
     assert sorted(found) == [0, 1, 2]
     assert found[0]["recurrent"].shape == (4, 16, 16)

@@ -380,20 +380,6 @@ def test_repair(constraint: Constraint, repaired: str | None) -> None:
     assert constraint.repair(ANSWER) == repaired
 
 
-@pytest.mark.parametrize(
-    ("most", "text", "kept"),
-    [
-        (8, "A ferry is a boat that carries people over water.", "A ferry is a boat."),
-        (8, "To fry an egg, use a hot pan with a lid and wait.", "Use a hot pan with a lid."),
-        (6, "To fry it, wait.", "To fry it, wait."),
-        (5, "To fry an egg, wait a while.", "To fry an egg."),
-        (7, "The moon pulls the water of a sea twice a day.", "The moon pulls the water."),
-    ],
-)
-def test_an_answer_that_is_too_long_is_cut_where_a_clause_ends(most: int, text: str, kept: str) -> None:
-    assert WordCount(None, most).repair(text) == kept
-
-
 def test_repair_renames_a_wrong_key() -> None:
     assert json.loads(JsonObject(("k",)).repair('{"answer": [1]}') or "") == {"k": [1]}
 
