@@ -6,43 +6,34 @@ Nothing heavy is imported until `prove` runs: the command line reads this module
 from __future__ import annotations
 
 import os
-import re
-import shutil
 import signal
-import socket
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
 
-from learner.live.folder import PREFIX, discard
-from learner.serving import served_name, server_command, wait_until_ready
+from learner.live.folder import PREFIX
+from learner.serving import served_name
+from learner.temporary_server import SHARED, temporary_server
 from policies.config import ServerConfig
-from policies.errors import ConfigError, GuardRefused, HeedloopError, Unreachable, UnsupportedModel
-from policies.urls import base_url
+from policies.errors import GuardRefused, HeedloopError, Unreachable
 from store.damage import Damage
 
 if TYPE_CHECKING:
     from learner.live.inspection import Check, Rows
 
-_SHARED = Path("/dev/shm")
-_STOP_S = 20.0
 _ANSWER_S = 300.0
-_ERROR = re.compile(r"(?:^|\] )([\w.]*Error: (.*))")
 _TOKENS = 24
 _MODEL_LENGTH = 256
-_LONGEST = 400
 _PROMPT = (
     "The weather in the mountains was fine when we left the hut, so we took the long way round the lake and "
     "reached the village before noon."
 )
 _TOP = 20  # vLLM's own limit unless told otherwise
-_OURS = tuple(f"{kind.__name__}: " for kind in (ConfigError, UnsupportedModel, GuardRefused, Unreachable))
 
 
 def disagreements(home: Path) -> Iterator[Damage]:
@@ -92,60 +83,22 @@ def _server(config: ServerConfig, model: Path) -> Iterator[tuple[str, Path]]:
 
     Raises Unreachable, with the reason from its log, when it does not start.
     """
-    folder = Path(tempfile.mkdtemp(prefix="heedloop-doctor-"))
-    arena = _SHARED / f"{PREFIX}doctor-{os.getpid()}"
-    port, log = _free_port(config.host), folder / "vllm.log"
+    arena = SHARED / f"{PREFIX}doctor-{os.getpid()}"
     config = config.model_copy(update={"max_model_len": min(config.max_model_len, _MODEL_LENGTH)})
-    argv, env = server_command(config, model, arena, folder / "versions", port)
-    with log.open("wb") as out:
-        process = subprocess.Popen(argv, env=env, stdout=out, stderr=out, start_new_session=True, cwd=folder)
-    url = base_url(config.host, port)
     usual = signal.signal(signal.SIGTERM, signal.default_int_handler)  # else the server would outlive us
     try:
-        wait_until_ready(url, config.start_timeout_s, lambda: process.poll() is None)
-        yield url, arena
-    except Unreachable as error:
-        raise Unreachable(reason(log.read_text(errors="replace")) or str(error)) from error
+        with (
+            tempfile.TemporaryDirectory(prefix="heedloop-doctor-") as folder,
+            temporary_server(config, model, arena, Path(folder)) as server,
+        ):
+            yield server.url, server.arena
     finally:
-        _stop(process)
         signal.signal(signal.SIGTERM, usual)
-        discard(arena, _STOP_S)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _say(line: str) -> None:
     sys.stderr.write(line + "\n")
     sys.stderr.flush()
-
-
-def reason(log: str) -> str | None:
-    """Why a server did not start, from its log: in our own words if they are there, else its first error."""
-    lines = log.splitlines()
-    for line in lines:
-        for kind in _OURS:
-            if kind in line:
-                return line.partition(kind)[2]
-    for at, line in enumerate(lines):
-        if found := _ERROR.search(line):
-            more = [text for text in lines[at + 1 : at + 3] if text.startswith("  ") or not found[2]]
-            return f"the server did not start: {' '.join([found[1], *more])}"[:_LONGEST]
-    return None
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End the server and its ranks: they are the process group that we made."""
-    process.terminate()
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(_STOP_S)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-def _free_port(host: str) -> int:
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
 
 
 def _ask(url: str, name: str, prompt: Sequence[int]) -> Rows:

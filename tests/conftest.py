@@ -5,10 +5,7 @@ session.
 from __future__ import annotations
 
 import os
-import shutil
-import signal
-import socket
-import subprocess
+import secrets
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -20,7 +17,7 @@ import pytest
 # One thread a process, as in the product: on two cores a server and a learner would wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from learner.serving import server_command, wait_until_ready
+from learner.temporary_server import SHARED, temporary_server
 from policies.config import ServerConfig
 from policies.errors import Unreachable
 from store.database import Store, open_store
@@ -41,13 +38,6 @@ class Server:
     versions: Path
     log: Path
     pid: int
-
-
-def free_port() -> int:
-    """A TCP port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture
@@ -75,32 +65,14 @@ def serving(model_dir: Path, folder: Path, versions: Path, *extra: str, name: st
     """Run a real vLLM server for the time of the block. Raises Unreachable, with the end of its log, if it
     fails.
     """
-    port = free_port()
-    arena = Path("/dev/shm") / f"heedloop-tests-{os.getpid()}-{port}"
-    config = ServerConfig(model=name, extra_args=extra)
-    argv, env = server_command(config, model_dir, arena, versions, port, folder / "answers")
-    log = folder / "vllm.log"
-    with log.open("wb") as out:
-        process = subprocess.Popen(argv, env=env, stdout=out, stderr=out, start_new_session=True, cwd=folder)
-    server = Server(f"http://127.0.0.1:{port}", name, model_dir, arena, versions, log, process.pid)
+    arena = SHARED / f"heedloop-tests-{os.getpid()}-{secrets.token_hex(4)}"
+    config = ServerConfig(model=name, extra_args=extra, start_timeout_s=START_S)
     try:
-        wait_until_ready(server.url, START_S, lambda: process.poll() is None)
-        yield server
+        with temporary_server(config, model_dir, arena, folder, versions, folder / "answers") as server:
+            yield Server(server.url, name, model_dir, arena, versions, server.log, server.pid)
     except Unreachable as error:
-        raise Unreachable(f"{error}\n{log.read_text(errors='replace')[-8000:]}") from error
-    finally:
-        _stop(process)
-        shutil.rmtree(arena, ignore_errors=True)
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End the server and its engine: they are the process group that we made."""
-    process.terminate()
-    try:
-        process.wait(20)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        said = (folder / "vllm.log").read_text(errors="replace")
+        raise Unreachable(f"{error}\n{said[-8000:]}") from error
 
 
 @pytest.fixture(scope="session")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
+import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,15 +16,15 @@ import torch
 from torch import Tensor
 
 from learner.experiments.mechanism.recipes import REFERENCE, Recipe
-from learner.experiments.mechanism.server import NAME, Server, serving
 from learner.experiments.mechanism.training import Material, train
 from learner.experiments.setting import Setting
 from learner.live.client import LiveWeights
+from learner.temporary_server import SHARED, TemporaryServer, temporary_server
 from learner.trainer import Gradients, Trainer, Write
-from policies.config import TrainingConfig
+from policies.config import ServerConfig, TrainingConfig
 
 _ANSWER_TOKENS = 16
-_TIMEOUT_S = 300.0
+_TIMEOUT_S, _START_S = 300.0, 600.0
 VERDICTS = ("same", "before", "after", "neither")
 
 Key = tuple[str, int]
@@ -35,15 +38,15 @@ Counts = dict[str, int]
 class Reader:
     """One client of the server, one request at a time: what it gets depends on the weights alone."""
 
-    def __init__(self, server: Server, prompts: Sequence[Sequence[int]]) -> None:
+    def __init__(self, server: TemporaryServer, prompts: Sequence[Sequence[int]]) -> None:
         self._client = httpx.Client(base_url=server.url, timeout=_TIMEOUT_S, trust_env=False)
-        self._prompts = prompts
+        self._prompts, self._name = prompts, server.name
         self._keys: tuple[Key, ...] = tuple((k, i) for i in range(len(prompts)) for k in ("pass", "answer"))
 
     def ask(self, key: Key) -> Value:
         """Send one request. Raises httpx.HTTPError when it fails."""
         kind, number = key
-        body = {"model": NAME, "prompt": list(self._prompts[number]), "temperature": 0}
+        body = {"model": self._name, "prompt": list(self._prompts[number]), "temperature": 0}
         limits = {"max_tokens": _ANSWER_TOKENS, "return_token_ids": True}
         body |= {"max_tokens": 1, "prompt_logprobs": 0} if kind == "pass" else limits
         reply = self._client.post("/v1/completions", json=body)
@@ -147,7 +150,7 @@ def measure(
     offline = train(setting.models, recipe, material, config, steps)
     alone = {name: p.detach().to(torch.bfloat16, copy=True) for name, p in offline.trainer.parameters.items()}
     del offline
-    with serving(setting.folder) as server:
+    with _serving(setting.folder) as server:
         live, reader, watch = LiveWeights.attach(server.arena), Reader(server, prompts), Watch()
         try:
             losses = _train_live(setting, recipe, material, config, steps, live, reader, watch)
@@ -225,3 +228,15 @@ def _in_parts(live: LiveWeights, reader: Reader, tensors: int, seen: list[Seen])
 
 def _same(one: Tensor, other: Tensor) -> bool:
     return torch.equal(one.to(torch.bfloat16).view(torch.int16), other.view(torch.int16))
+
+
+@contextmanager
+def _serving(model_dir: Path) -> Iterator[TemporaryServer]:
+    """Serve a checkpoint without a prefix cache, so that every answer is computed."""
+    arena = SHARED / f"heedloop-experiment-{secrets.token_hex(4)}"
+    config = ServerConfig(model="experiment", prefix_cache="none", start_timeout_s=_START_S)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        temporary_server(config, model_dir, arena, Path(folder)) as server,
+    ):
+        yield server

@@ -13,8 +13,6 @@ import pytest
 from tiny_models import build, build_seeing
 from transformers import AutoTokenizer
 
-from learner.proof import reason
-
 RUN = Path(__file__).parents[3] / "run.py"
 NAMES = ["server", "map", "values", "logits", "seen", "write", "read back", "restore", "steering"]
 
@@ -81,22 +79,3 @@ def test_a_model_that_cannot_be_live_is_one_line(home: Path, tmp_path: Path) -> 
     assert (ended.returncode, ended.stdout) == (2, "")
     assert "quantised weights cannot be live" in ended.stderr
     assert "Traceback" not in ended.stderr
-
-
-@pytest.mark.parametrize(
-    ("log", "told"),
-    [
-        (
-            "(EngineCore) ERROR [core.py:1] policies.errors.GuardRefused: /a: another server\nmore",
-            "/a: another",
-        ),
-        ("x\npydantic_core.ValidationError: \n  max_model_len is too long\n    at b", "max_model_len is too"),
-        (
-            "ERROR [core.py:7] AssertionError: first\nRuntimeError: See root cause",
-            "not start: AssertionError: f",
-        ),
-    ],
-)
-def test_the_reason_is_found_in_a_log(log: str, told: str) -> None:
-    assert told in str(reason(log))
-    assert reason("WARNING x.py: OSError: [Errno 24] would be possible") is None
