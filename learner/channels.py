@@ -1,7 +1,7 @@
 """What Apollo needs of the channels of a gradient: their squares, their moments, a factor for each.
 
 A channel is a row where a matrix has at least as many rows as columns, else a column. On a CPU it is one pass
-of machine code (`learner.channel_kernels`) each; the same in torch is for other devices and for tests.
+of machine code (`learner.kernels`) each; the same in torch is for other devices and for tests.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from learner import channel_kernels as kernels
+from learner import kernels
 from learner.rounding import apply_with_remainder
 
 Ages = tuple[int, int]

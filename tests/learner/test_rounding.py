@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -122,3 +124,10 @@ def test_nothing_changes_where_the_update_is_below_half_an_ulp(apply: Apply) -> 
     weight, remainder = torch.ones(64, dtype=torch.bfloat16), torch.zeros(64)
     assert apply(weight, remainder, torch.full((64,), 2.0**-10)) == 0
     assert torch.equal(remainder, torch.full((64,), 2.0**-10))
+
+
+def test_machine_code_is_kept_for_the_next_process() -> None:
+    code = "import torch; from learner import kernels; from learner.rounding import stochastic_round"
+    code += "; stochastic_round(torch.ones(4), 1); print(sum(kernels.stochastic.stats.cache_hits.values()))"
+    seen = [subprocess.check_output([sys.executable, "-c", code], text=True).strip() for _ in range(2)]
+    assert seen[1] == "1"
