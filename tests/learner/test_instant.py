@@ -327,6 +327,11 @@ def test_the_serving_learner_steers_at_once_and_lets_go_when_the_weights_follow(
         return measure(rounds, verdict)
 
     monkeypatch.setattr(Rounds, "measure", measured)
+    last: list[str] = []
+    for owner, name in ((InstantLayer, "read_ahead"), (process.Pacer, "idle")):
+        called = getattr(owner, name)
+        told = lambda self, called=called, name=name: (last.append(name), called(self))  # noqa: E731
+        monkeypatch.setattr(owner, name, told)
     with system.store.write() as connection:
         connection.execute("DELETE FROM probes")
     learner = process.Learner(system.store, config, serving, tmp_path / "home", once)
@@ -334,6 +339,7 @@ def test_the_serving_learner_steers_at_once_and_lets_go_when_the_weights_follow(
     learner.serve(
         process.Attachment(system.live, system.lineage, system.rounds, live, instant, {}), once, once
     )
+    assert last[-2:] == ["read_ahead", "idle"], "who waits does not count as working"
     assert on_at_baseline == [True], "a correction of before does not wait for the base to be measured"
     kinds = [(version.kind, version.note) for version in versions.every(system.store)]
     kinds_only = [kind for kind, _ in kinds]
