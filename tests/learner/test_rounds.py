@@ -50,7 +50,7 @@ def trainer_and_suite(smollm2_path: Path) -> tuple[Trainer, ProbeSuite]:
     model, tokenizer = load_model(smollm2_path)
     base, _ = load_model(smollm2_path)
     material = load_material()
-    few = ProbeMaterial(facts=material.facts[:3], texts=material.texts[:1], prompts=material.prompts[:1])
+    few = ProbeMaterial(facts=material.facts[:8], texts=material.texts[:2], prompts=material.prompts[:2])
     suite = ProbeSuite(model, base, tokenizer, few, follows, 24)
     return Trainer(model, tokenizer, base, CONFIG.training, 0), suite
 
