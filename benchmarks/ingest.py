@@ -15,7 +15,6 @@ import os
 import platform
 import random
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -33,6 +32,7 @@ import paho.mqtt.client as mqtt
 import psutil
 
 from agent.reading import read_file
+from learner.temporary_server import free_port
 from policies.topics import topic
 from policies.turn import Turn
 from store import counters
@@ -225,9 +225,7 @@ def bench(folder: Path, publishers: int, window: int) -> Iterator[Bench]:
     *others, last = sorted(os.sched_getaffinity(0))
     rest = set(others) or {last}
     os.sched_setaffinity(0, rest)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     mosquitto = shutil.which("mosquitto", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
     if mosquitto is None:
         raise SystemExit("mosquitto is not installed, and this benchmark needs it (apt install mosquitto)")

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from learner.live.folder import PREFIX
-from learner.serving import served_name
-from learner.temporary_server import SHARED, temporary_server
+from learner.temporary_server import SHARED, TemporaryServer, temporary_server
 from policies.config import ServerConfig
 from policies.errors import GuardRefused, HeedloopError, Unreachable
 from store.damage import Damage
@@ -65,12 +64,11 @@ def prove(config: ServerConfig) -> Iterator[Check]:
     reference = reference_of(model, prompt)
     _say(f"server: starting {model.name}, which may take minutes")
     try:
-        with _server(config, model) as (url, arena):
-            live = LiveWeights.attach(arena)
+        with _server(config, model) as server:
+            live = LiveWeights.attach(server.arena)
             yield Check("server", True, f"{model.name}: started, generation {live.generation}")
             try:
-                name = served_name(config)
-                yield from inspect(live, model, lambda ids: _ask(url, name, ids), reference)
+                yield from inspect(live, model, lambda ids: _ask(server.url, server.name, ids), reference)
             finally:
                 live.close()
     except HeedloopError as error:
@@ -78,8 +76,8 @@ def prove(config: ServerConfig) -> Iterator[Check]:
 
 
 @contextmanager
-def _server(config: ServerConfig, model: Path) -> Iterator[tuple[str, Path]]:
-    """Url and arena of a server that runs for the time of the block, on the base version.
+def _server(config: ServerConfig, model: Path) -> Iterator[TemporaryServer]:
+    """A server that runs for the time of the block, on the base version.
 
     Raises Unreachable, with the reason from its log, when it does not start.
     """
@@ -88,10 +86,10 @@ def _server(config: ServerConfig, model: Path) -> Iterator[tuple[str, Path]]:
     usual = signal.signal(signal.SIGTERM, signal.default_int_handler)  # else the server would outlive us
     try:
         with (
-            tempfile.TemporaryDirectory(prefix="heedloop-doctor-") as folder,
+            tempfile.TemporaryDirectory(prefix="heedloop-doctor-", ignore_cleanup_errors=True) as folder,
             temporary_server(config, model, arena, Path(folder)) as server,
         ):
-            yield server.url, server.arena
+            yield server
     finally:
         signal.signal(signal.SIGTERM, usual)
 

@@ -24,13 +24,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.faults import broker_faults, learning_faults, process_faults, room, round, storage_faults
-from benchmarks.faults.broker import Mosquitto, free_port
+from benchmarks.faults.broker import Mosquitto
 from benchmarks.faults.load import Load
 from benchmarks.faults.model import tiny_llama
 from benchmarks.faults.proxy import Proxy
 from benchmarks.faults.report import is_good, passed, summary
 from benchmarks.faults.stage import Fault, Stage
 from benchmarks.faults.system import System
+from learner.temporary_server import free_port
 
 FAULTS = (*process_faults.FAULTS, *broker_faults.FAULTS, *storage_faults.FAULTS, *learning_faults.FAULTS)
 _START_S = 180.0

@@ -65,10 +65,3 @@ class Mosquitto:
         assert self._process is not None
         self._process.send_signal(number)
         self._process.wait(10)
-
-
-def free_port() -> int:
-    """Return a port of loopback that nobody has."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from learner.serving import server_command, wait_until_ready
+from learner.temporary_server import free_port
 from policies.config import ServerConfig
 from policies.errors import Unreachable
 
@@ -41,7 +41,7 @@ def running(
 ) -> Iterator[Server]:
     """Run a server for the time of the block. Raises Unreachable when it does not start; its log says why."""
     folder.mkdir(parents=True, exist_ok=True)
-    port = _free_port()
+    port = free_port()
     arena = Path("/dev/shm") / f"heedloop-benchmark-{os.getpid()}-{port}"
     config = ServerConfig(model=NAME, extra_args=tuple(extra))
     argv, whole = server_command(config, model_dir, arena, folder / "versions", port)
@@ -96,9 +96,3 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -11,7 +11,6 @@ from benchmarks.steering.directions import PAIRS, Direction, questions
 from learner.base_model import resolve_model
 from learner.model import load_model
 from learner.probing.material import load_material
-from learner.steering.activations import nll_ratio
 from learner.steering.extraction import ANSWER_TOKENS, random_rows, rows_of
 from learner.steering.making import make
 from learner.steering.pairs import Pair, from_file
@@ -53,7 +52,7 @@ class Bench:
             "on": sum(on) / count,
             "random": control / count,
             "p_value": fisher(sum(on), control, count),
-            "nll_ratio": nll_ratio(self.model, self.tokenizer, self._texts, rows),
+            "nll_ratio": self.held_out.nll_ratio(rows),
             "method": best.method,
             "layer": best.layer,
             "strength": best.scale,

@@ -131,5 +131,5 @@ def _answers(serving: dict[str, str], asked: Sequence[str]) -> list[str]:
             reply = client.post("/v1/chat/completions", json=body).raise_for_status()
             return str(reply.json()["choices"][0]["message"]["content"] or "").strip()
 
-        with ThreadPoolExecutor(len(asked)) as pool:  # what a step costs is reading the weights
+        with ThreadPoolExecutor(len(asked)) as pool:  # a server answers them side by side
             return list(pool.map(answer, asked))

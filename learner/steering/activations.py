@@ -8,11 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from learner.frozen import new_cache
 from learner.live.steering import decoder_layers
-from learner.probing.scores import mean_nll
 from policies.errors import InputError
 
 LONGEST = 4096
@@ -104,18 +103,6 @@ def steered(model: PreTrainedModel, rows: Tensor | None) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
-
-
-def nll_ratio(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    texts: Sequence[str],
-    rows: Tensor,
-) -> float:
-    """Return how many times the NLL of texts under steering is that without."""
-    before = mean_nll(model, tokenizer, texts)
-    with steered(model, rows):
-        return mean_nll(model, tokenizer, texts) / before
 
 
 def _first(state: Any) -> Tensor | None:

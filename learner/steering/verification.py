@@ -11,7 +11,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from learner.probing.material import ProbeMaterial
 from learner.probing.scores import fact_matches
-from learner.steering.activations import nll_ratio, steered
+from learner.steering.activations import steered
+from learner.steering.general import GeneralText
 
 Rates = dict[str, float]
 """A share for each of off, on, random."""
@@ -40,11 +41,11 @@ def general(
     trials: Mapping[str, Tensor | None],
 ) -> dict[str, Rates]:
     """Return what general text and facts say under each of the trials; None is no vector."""
-    facts, nll = {}, {}
+    facts, nll, text = {}, {}, GeneralText(model, tokenizer, material.texts)
     for what, rows in trials.items():
         with steered(model, rows):
             facts[what] = fmean(fact_matches(model, tokenizer, material.facts).values())
-        nll[what] = 1.0 if rows is None else nll_ratio(model, tokenizer, material.texts, rows)
+        nll[what] = 1.0 if rows is None else text.ratio(rows)
     return {"facts": facts, "nll_ratio": nll}
 
 

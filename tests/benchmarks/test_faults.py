@@ -12,11 +12,11 @@ import pytest
 
 from benchmarks.faults import round
 from benchmarks.faults.__main__ import FAULTS, plan
-from benchmarks.faults.broker import free_port
 from benchmarks.faults.proxy import Proxy
 from benchmarks.faults.report import is_good, passed, summary, times
 from benchmarks.faults.stage import Proof
 from benchmarks.soak import growth
+from learner.temporary_server import free_port
 
 STOOD = ({"stopped": 6, "state": "T"}, {"stopped": 6, "state": "S"})
 DEAD = ({"killed": 16, "alive_after": False}, {"killed": 16, "alive_after": True})

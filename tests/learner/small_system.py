@@ -254,7 +254,7 @@ def obey(folder: Path, model_dir: Path, kill: tuple[str, int]) -> None:
 
 def in_process_of_its_own(call: Callable[..., None], *arguments: Any) -> int | None:
     """Do something in a process of its own. Returns its exit code, negative for a signal."""
-    context = multiprocessing.get_context("forkserver")  # imports torch, and compiles kernels, once for all
+    context = multiprocessing.get_context("forkserver")  # imports torch once for all of them
     context.set_forkserver_preload(["learner.process", "learner.vectors.live"])  # it does not find tests here
     process = context.Process(target=call, args=arguments)
     process.start()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ import pytest
 from learner.archive import Archive
 from learner.live.durable import read_durable
 from learner.serving import server_command, wait_until_ready
+from learner.temporary_server import free_port
 from learner.versioning.export import export
 from policies.config import ServerConfig
 from store.versions import Version
@@ -30,9 +30,7 @@ NEAR = 0.08
 @contextmanager
 def stock(model_dir: Path, folder: Path) -> Iterator[str]:
     """Run vLLM as it comes: no plugin's loader, scheduler or middleware."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     config = ServerConfig(model="m")
     _, environment = server_command(config, model_dir, folder, folder, port)
     argv = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model_dir)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,9 +20,10 @@ from learner import process
 from learner.base_model import model_hash
 from learner.commands import carry_out
 from learner.probing.material import load_material
+from learner.probing.scores import mean_nll
 from learner.rounds import Rounds
 from learner.steering import choice, general, making
-from learner.steering.activations import nll_ratio
+from learner.steering.activations import steered
 from learner.steering.file import EARLIER, Steering
 from learner.steering.general import GeneralText
 from learner.steering.instant import PASSAGES, InstantLayer, name_of
@@ -105,6 +106,13 @@ def correct(system: System, name: str, direction: str = DIRECTION, rejected: str
     newer = correction_of(f"z{name}", f"What is a hill, {name}?", "A HILL IS HIGH", rejected, direction)
     with system.store.write() as connection:
         examples.upsert_correction_example(connection, newer, 2)
+
+
+def nll_ratio(model: Any, tokenizer: Any, texts: Sequence[str], rows: Tensor) -> float:
+    """How many times the NLL of texts under steering is that without."""
+    before = mean_nll(model, tokenizer, texts)
+    with steered(model, rows):
+        return mean_nll(model, tokenizer, texts) / before
 
 
 def alerts(system: System) -> list[str]:

@@ -100,7 +100,8 @@ def test_directions_are_the_mean_difference_and_the_first_component(
     for pair in given:
         means = []
         for answer in (pair.followed, pair.ignored):
-            at = residuals(asked, [*pair.prompt, *answer])[2].double().numpy()
+            states = asked.model(torch.tensor([[*pair.prompt, *answer]]), output_hidden_states=True)
+            at = states.hidden_states[3][0].double().numpy()  # after layer 2
             means.append(at[len(pair.prompt) - 1 : -1].mean(0))
         differences.append(means[0] - means[1])
     stack = np.stack(differences)
