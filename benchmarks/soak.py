@@ -3,7 +3,8 @@
 `python -m benchmarks.soak --json` (`--minutes 30`): `run.py up` with vLLM on SmolLM2, turns and corrections
 over the bus, clients that chat, steps and probes all the while. Resident memory of each process, with its
 descendants, is read every few seconds; growth is the median of the last tenth over the median of the first
-tenth after the warm-up. Each minute is a line on stderr, and in `soak.jsonl` of the folder.
+tenth after the warm-up, which is a fifth of the time, and for the learner also its first eight steps; null
+where too little is left to say. Each minute is a line on stderr, and in `soak.jsonl` of the folder.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ from store.write_ahead_log import log_bytes
 SAMPLE_S = 5.0
 WARM_UP_SHARE = 0.2
 """Of the time: allocators and caches (KV cache pages, conversations held) fill in it."""
+WARM_UP_STEPS = 8
+"""What a step takes is taken at the first ones: a learner that began late has not grown."""
+_FEWEST = 40
 _START_S = 300.0
 
 
@@ -75,19 +79,14 @@ def soak(folder: Path, model: str, seconds: float) -> dict[str, Any]:
 
 
 def _watch(system: System, load: Load, journal: Path, seconds: float) -> list[dict[str, int]]:
-    """Sample the memory of all processes until the time is over."""
+    """Sample the memory of all processes, and the steps taken, until the time is over."""
     samples: list[dict[str, int]] = []
     began, told = time.monotonic(), 0.0
     while time.monotonic() - began < seconds:
-        samples.append(resident(system))
+        samples.append(resident(system) | {"steps": _steps(system)})
         if time.monotonic() - told >= 60:
             told = time.monotonic()
-            line = {
-                "s": round_(told - began),
-                **samples[-1],
-                "steps": _steps(system),
-                "answered": load.answered,
-            }
+            line = {"s": int(told - began), **samples[-1], "answered": load.answered}
             with journal.open("a") as file:
                 file.write(json.dumps(line) + "\n")
             sys.stderr.write(json.dumps(line) + "\n")
@@ -108,16 +107,19 @@ def resident(system: System) -> dict[str, int]:
     return found
 
 
-def growth(values: Sequence[int]) -> float:
-    """Return the median of the last tenth over that of the first tenth after the warm-up, less one."""
-    settled = values[int(len(values) * WARM_UP_SHARE) :]
-    part = max(1, len(settled) // 10)
-    return median(settled[-part:]) / median(settled[:part]) - 1
+def settled(samples: Sequence[dict[str, int]], name: str) -> list[int]:
+    """Return the bytes of a process behind its warm-up."""
+    late = samples[int(len(samples) * WARM_UP_SHARE) :]
+    least = WARM_UP_STEPS if name == "learner" else 0
+    return [sample.get(name, 0) for sample in late if sample["steps"] >= least]
 
 
-def round_(seconds: float) -> int:
-    """Return whole seconds."""
-    return int(seconds)
+def growth(values: Sequence[int]) -> float | None:
+    """Return the median of the last tenth over that of the first tenth, less one; None for too few to say."""
+    if len(values) < _FEWEST:
+        return None
+    part = len(values) // 10
+    return float(f"{median(values[-part:]) / median(values[:part]) - 1:.4f}")
 
 
 def _private(process: psutil.Process) -> int:
@@ -133,14 +135,16 @@ def _steps(system: System) -> int:
 
 
 def _report(system: System, load: Load, samples: Sequence[dict[str, int]], seconds: float) -> dict[str, Any]:
-    names = samples[-1].keys()
-    grown = {name: growth([sample.get(name, 0) for sample in samples]) for name in names}
+    names = [name for name in samples[-1] if name != "steps"]
+    grown = {name: growth(settled(samples, name)) for name in names}
+    known = [value for value in grown.values() if value is not None]
     restarts = {row["name"]: row["restarts"] for row in system.rows("SELECT name, restarts FROM processes")}
     return {
         "minutes": float(f"{seconds / 60:.1f}"),
         "samples": len(samples),
-        "growth": {name: float(f"{value:.4f}") for name, value in grown.items()},
-        "growth_worst": float(f"{max(grown.values()):.4f}"),
+        "samples_of_learner": len(settled(samples, "learner")),
+        "growth": grown,
+        "growth_worst": max(known) if len(known) == len(grown) else None,
         "resident_mb": {name: samples[-1][name] // 2**20 for name in names},
         "steps": _steps(system),
         "turns": system.one("SELECT count(*) FROM events"),

@@ -15,7 +15,7 @@ from benchmarks.faults.__main__ import FAULTS, plan
 from benchmarks.faults.proxy import Proxy
 from benchmarks.faults.report import is_good, passed, summary, times
 from benchmarks.faults.stage import Proof
-from benchmarks.soak import growth
+from benchmarks.soak import growth, settled
 from learner.temporary_server import free_port
 
 STOOD = ({"stopped": 6, "state": "T"}, {"stopped": 6, "state": "S"})
@@ -126,7 +126,12 @@ def test_a_finding_fails_the_run_and_a_late_round_is_only_told() -> None:
 
 
 def test_growth_is_measured_behind_the_warm_up() -> None:
-    assert growth([10] * 20 + [100] * 80) == 0.0
+    took = [*[0] * 40, *range(1, 11), *[10] * 50]
+    samples = [{"learner": 90 if steps < 8 else 100, "loop": 100, "steps": steps} for steps in took]
+    assert growth(settled(samples, "learner")) == 0.0
+    assert growth([sample["learner"] for sample in samples]) == pytest.approx(0.1111)
+    assert len(settled(samples, "loop")) == 80
+    assert growth(settled(samples[:60], "learner")) is None
     assert growth([100] * 50 + [110] * 50) == pytest.approx(0.1)
 
 
