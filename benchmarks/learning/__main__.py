@@ -1,6 +1,6 @@
 """How much do a few corrections change, how lastingly, and at what price?
 
-`python -m benchmarks.learning [--quick] [--seeds 5] [--cells FILE]`. SmolLM2 learns, offline, with
+`python -m benchmarks.learning [--quick] [--seeds 5] [--cells FILE] [--only PATTERN]`. SmolLM2 learns, offline, with
 the product's own trainer, batches and rehearsal. Scores are of greedy answers to held-out questions, under
 wordings and arguments that no correction had. An answer that follows but does not answer does not count.
 
@@ -10,7 +10,8 @@ wordings and arguments that no correction had. An answer that follows but does n
 - `quality`: of facts that the base knows, the share that is still right under the direction;
 - `facts_delta`, `nll_ratio`: without directions, against the base; `train_seconds`: rehearsal included.
 
-A run that is broken off goes on behind the last cell in FILE. The last line is one JSON object.
+A run that is broken off goes on behind the last cell in FILE; `--only '*/five_directions/30/*'` measures those
+cells (recipe/taught/corrections/seed) alone. The last line is one JSON object of all that FILE knows.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import os
 import platform
 import sys
 import time
+from fnmatch import fnmatch
 from pathlib import Path
 
 import torch
@@ -48,7 +50,7 @@ def main() -> None:
     missing = [
         cell
         for cell in cells_of(seeds, quick=options.quick, baselines=options.baselines and not options.quick)
-        if cell.name not in results.known
+        if cell.name not in results.known and fnmatch(cell.name, options.only)
     ]
     if missing:
         _measure(missing, results)
@@ -93,6 +95,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--baselines", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--cells", type=Path, default=DEFAULT_CELLS, help="results that are there already")
+    parser.add_argument("--only", default="*", metavar="PATTERN", help="cells to measure, as in a shell")
     return parser.parse_args()
 
 
