@@ -1,8 +1,9 @@
 """How much do a few corrections change, how lastingly, and at what price?
 
-`python -m benchmarks.learning [--quick] [--seeds 5] [--cells FILE] [--only PATTERN]`. SmolLM2 learns, offline, with
-the product's own trainer, batches and rehearsal. Scores are of greedy answers to held-out questions, under
-wordings and arguments that no correction had. An answer that follows but does not answer does not count.
+`python -m benchmarks.learning [--quick] [--seeds 5] [--cells FILE] [--only PATTERN]`. SmolLM2 learns,
+offline, with the product's own trainer, batches and rehearsal. Scores are of greedy answers to held-out
+questions, under wordings and arguments that no correction had. An answer that follows but does not answer
+does not count.
 
 - `follow_rate`, `paraphrase`: two unseen wordings; `interval`: 95 %, over seeds;
 - `leak`, `leak_other`, `leak_no_system`: a direction shows in answers to prompts without one, with an
@@ -10,8 +11,8 @@ wordings and arguments that no correction had. An answer that follows but does n
 - `quality`: of facts that the base knows, the share that is still right under the direction;
 - `facts_delta`, `nll_ratio`: without directions, against the base; `train_seconds`: rehearsal included.
 
-A run that is broken off goes on behind the last cell in FILE; `--only '*/five_directions/30/*'` measures those
-cells (recipe/taught/corrections/seed) alone. The last line is one JSON object of all that FILE knows.
+A run that is broken off goes on behind the last cell in FILE; `--only '*/five_directions/30/*'` measures
+those cells (recipe/taught/corrections/seed) alone. The last line is one JSON object of all that FILE knows.
 """
 
 from __future__ import annotations
