@@ -15,10 +15,11 @@ from agent.second_opinions import SLOW, SecondOpinions
 from policies.config import Config
 from policies.constraints import Detect
 from policies.decision import DecisionPoint
+from policies.example import Example
 from policies.label import Label
 from policies.labelling import Calibration, Case, Judgement, cases, judge
 from policies.messages import LabelEvent
-from policies.pairs import correction_example, general_example, with_accepted
+from policies.pairs import correction_example, followed_example, general_example, with_accepted
 from policies.turn import Turn
 from policies.window import CHARACTERS_PER_TOKEN, recent
 from store import calibrations, corrections, decisions, examples, labels, opinions, outbox
@@ -176,14 +177,29 @@ class Judging:
         )
         if example is not None:
             return self._admission.keep(connection, example, case.decision, correction)
+        followed = self._followed(decision, judgement)
         if not is_new:
-            examples.withdraw(connection, decision.id, "correction")
+            examples.withdraw(connection, decision.id, "correction", but="followed" if followed else None)
+        if followed is not None and examples.room_for_followed(connection):
+            return self._admission.keep(connection, followed, case.decision, correction)
         ordinary = general_example(new_id(), decision, judgement.labels)
         if ordinary is not None:
             examples.add_general_example(connection, ordinary)
         elif not is_new:
             examples.withdraw(connection, decision.id, "general")
         return False
+
+    def _followed(self, decision: DecisionPoint, judgement: Judgement) -> Example | None:
+        """Return a followed answer as an example, where the objective learns from single answers."""
+        if self._config.training.objective != "unpaired":
+            return None
+        return followed_example(
+            new_id(),
+            decision,
+            judgement.labels,
+            train_above=self._config.labels.train_above,
+            detect=self._detect,
+        )
 
     def _shortened(self, decision: DecisionPoint) -> DecisionPoint:
         return recent(decision, self._config.training.max_context_tokens * CHARACTERS_PER_TOKEN)

@@ -14,14 +14,15 @@ Origin = Literal[
     "accepted",
     "repair",
     "few_shot",
+    "followed",
     "rehearsal:repair",
     "rehearsal:few_shot",
     "ordinary",
     "base",
 ]
 """Who wrote `chosen`: the user, the agent when it was told (and the user let it stand), a constraint's
-repair, the live model with corrected turns in its context, the same two on another prompt (rehearsal of
-`parent`), the agent's ordinary turn, or the base model (general pool)."""
+repair, the live model with corrected turns in its context, the agent when it followed by itself, the same
+two on another prompt (rehearsal of `parent`), the agent's ordinary turn, or the base model (general pool)."""
 ExampleState = Literal["needs_pair", "ready", "held", "quarantined", "superseded", "refused"]
 
 

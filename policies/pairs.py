@@ -38,10 +38,10 @@ def correction_example(
     at least `train_above` count. Tool calls make no example: only the text of an answer is learned.
     """
     sure = [label for label in labels if label.verdict == "ignored" and label.confidence >= train_above]
-    if not sure or decision.call_index > 0 or decision.turn.tool_calls or not decision.turn.content.strip():
+    if not sure or not _is_text(decision):
         return None
     answer = decision.turn.content
-    directions = _blamed(sure, (*decision.directions, *stated))
+    directions = _directions_of(sure, (*decision.directions, *stated))
     chosen, origin = _chosen(answer, correction, later, directions, decision.directions, detect)
     if chosen == answer.strip():
         return None
@@ -82,6 +82,38 @@ def with_accepted(example: Example, later: Sequence[Turn], detect: Detect | None
     return example.model_copy(update={"chosen": accepted, "origin": "accepted", "state": "ready"})
 
 
+def followed_example(
+    example_id: str,
+    decision: DecisionPoint,
+    labels: Sequence[Label],
+    *,
+    train_above: float = 0.9,
+    detect: Detect | None = None,
+) -> Example | None:
+    """Return a followed answer as one that is wanted by itself, or None where that is not sure.
+
+    For objectives that need no pairs. A direction must be known, and nothing may be called ignored.
+    """
+    sure = [label for label in labels if label.verdict == "followed" and label.confidence >= train_above]
+    directions = _directions_of(sure, decision.directions)
+    if not directions or not _is_text(decision) or decision.turn.interrupted:
+        return None
+    if worst([label.verdict for label in labels]) == "ignored":
+        return None
+    text = " ".join(direction.text for direction in directions)
+    context = tuple(turn.message() for turn in decision.context)
+    return Example(
+        id=example_id,
+        kind="correction",
+        decision_id=decision.id,
+        direction=text,
+        context=context,
+        chosen=decision.turn.content,
+        twin_context=twin(context, text, detect),
+        origin="followed",
+    )
+
+
 def general_example(example_id: str, decision: DecisionPoint, labels: Sequence[Label]) -> Example | None:
     """Return the agent's ordinary answer as general replay: a plain text answer that nobody calls ignored."""
     turn = decision.turn
@@ -99,7 +131,12 @@ def general_example(example_id: str, decision: DecisionPoint, labels: Sequence[L
     )
 
 
-def _blamed(sure: Sequence[Label], directions: Sequence[Direction]) -> tuple[Direction, ...]:
+def _is_text(decision: DecisionPoint) -> bool:
+    turn = decision.turn
+    return decision.call_index == 0 and not turn.tool_calls and bool(turn.content.strip())
+
+
+def _directions_of(sure: Sequence[Label], directions: Sequence[Direction]) -> tuple[Direction, ...]:
     """Return the directions to learn: those of explicit corrections, else the surest one alone."""
     by_id = {direction.id: direction for direction in directions}
     named = [label for label in sure if label.direction_id in by_id]

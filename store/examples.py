@@ -21,10 +21,11 @@ from store.clock import now_ms
 from store.database import Store
 
 _TRUST: dict[str, int] = {
-    "correction": 4,
-    "accepted": 3,
-    "repair": 2,
-    "few_shot": 1,
+    "correction": 5,
+    "accepted": 4,
+    "repair": 3,
+    "few_shot": 2,
+    "followed": 1,
     "rehearsal:repair": 0,
     "rehearsal:few_shot": 0,
     "ordinary": 0,
@@ -169,10 +170,14 @@ def let_train_unpaired(connection: sqlite3.Connection) -> None:
 
 
 def require_pairs(connection: sqlite3.Connection) -> None:
-    """Let what was let train unpaired wait for its pair again."""
+    """Let what was let train unpaired wait for its pair again; followed answers go out of training."""
     connection.execute(
         "UPDATE examples SET state = 'needs_pair'"
         " WHERE kind = 'correction' AND state = 'ready' AND chosen IS NULL"
+    )
+    connection.execute(
+        "UPDATE examples SET state = 'superseded' WHERE kind = 'correction' AND state = 'ready'"
+        " AND origin = 'followed'"
     )
 
 
@@ -181,13 +186,29 @@ def refuse(connection: sqlite3.Connection, example_id: str) -> None:
     connection.execute("UPDATE examples SET state = 'refused' WHERE id = ?", (example_id,))
 
 
-def withdraw(connection: sqlite3.Connection, decision_id: str, kind: Kind) -> None:
-    """Take back the example of a decision that its labels bear out no longer."""
+def withdraw(
+    connection: sqlite3.Connection, decision_id: str, kind: Kind, *, but: Origin | None = None
+) -> None:
+    """Take back the example of a decision that its labels bear out no longer; one of origin `but` stays."""
     connection.execute(
         "UPDATE examples SET state = 'superseded' WHERE decision_id = ? AND kind = ?"
-        " AND state IN ('ready', 'needs_pair')",
-        (decision_id, kind),
+        " AND state IN ('ready', 'needs_pair') AND origin IS NOT ?",
+        (decision_id, kind, but),
     )
+
+
+def room_for_followed(connection: sqlite3.Connection) -> bool:
+    """Say whether one more followed answer may train by itself.
+
+    Answers to go to are at most 4/3 of those to leave, the most that Ethayarajh et al. 2024 recommend. A
+    corrected decision has one of each.
+    """
+    row = connection.execute(
+        "SELECT count(chosen) AS wanted, count(*) FILTER (WHERE origin != 'followed') AS unwanted"
+        " FROM examples WHERE kind = 'correction' AND parent IS NULL"
+        " AND state IN ('ready', 'needs_pair', 'held')"
+    ).fetchone()
+    return bool(3 * (row["wanted"] + 1) <= 4 * row["unwanted"])
 
 
 def quarantine(

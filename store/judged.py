@@ -28,7 +28,8 @@ _LABELS = (
 )
 _EXAMPLE = (
     "SELECT e.* FROM examples e JOIN decisions d ON d.id = e.decision_id WHERE d.turn_event_id = ?"
-    " AND e.kind = 'correction' AND e.state != 'superseded' ORDER BY e.state = 'held' LIMIT 1"
+    " AND e.kind = 'correction' AND e.origin != 'followed' AND e.state != 'superseded'"
+    " ORDER BY e.state = 'held' LIMIT 1"
 )
 _HELD = "SELECT 1 FROM corrections WHERE turn_event_id = ? AND state = 'held'"
 _DROPPED = (

@@ -42,14 +42,14 @@ def add(store: Store, rehearsals: Sequence[Example], quota: int) -> list[Example
 
 
 def waiting(store: Store) -> list[Rehearsed]:
-    """Return the corrections that are still to be trained on, oldest first."""
+    """Return the corrections that are still to be trained on, oldest first; what was followed is none."""
     tried: dict[str, set[str]] = {}
     for row in store.rows("SELECT id, parent FROM examples WHERE parent IS NOT NULL"):
         tried.setdefault(row["parent"], set()).add(row["id"])
     return [
         Rehearsed(usable.example, frozenset(tried.get(usable.example.id, ())))
         for usable in examples.pending(store)
-        if usable.example.parent is None
+        if usable.example.parent is None and usable.example.origin != "followed"
     ]
 
 

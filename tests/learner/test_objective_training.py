@@ -78,6 +78,15 @@ def test_unpaired_learns_to_leave_an_answer_that_has_no_correction(tiny_qwen35_p
     assert log_prob(trainer, row) < before
 
 
+def test_unpaired_learns_to_go_to_an_answer_that_was_followed(tiny_qwen35_path):
+    trainer = trainer_of(tiny_qwen35_path, "unpaired")
+    row = trainer.rows_for(corrected(rejected=None, twin_context=None))[0]
+    assert not row.unwanted
+    before = log_prob(trainer, row)
+    train(trainer, [row])
+    assert log_prob(trainer, row) > before
+
+
 def test_other_objectives_refuse_an_example_without_a_chosen_answer(tiny_qwen35_path):
     trainer = trainer_of(tiny_qwen35_path, "preference")
     with pytest.raises(InputError, match="example e has no chosen answer"):

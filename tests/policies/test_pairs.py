@@ -13,7 +13,7 @@ from policies.labelling import (
     judge,
 )
 from policies.messages import CorrectionPayload
-from policies.pairs import correction_example, general_example, with_accepted
+from policies.pairs import correction_example, followed_example, general_example, with_accepted
 from policies.segmentation import segment
 
 BASE = "You are a helpful assistant. Answer in one or two short sentences."
@@ -166,3 +166,26 @@ def test_ordinary_answers_are_general_replay() -> None:
     assert general_example("g1", last_decision("s: Be kind.", "a: Hello."), ()) is None
     broken_off = decision.turn.model_copy(update={"interrupted": True})
     assert general_example("g1", decision.model_copy(update={"turn": broken_off}), ()) is None
+
+
+def followed(*lines: str) -> Example | None:
+    decision = last_decision(*lines)
+    judgement = judge(Case(decision, (), ()), (ConstraintLabeller(), ReactionLabeller()))
+    return followed_example("e1", decision, judgement.labels)
+
+
+def test_a_followed_answer_is_wanted_by_itself_under_its_direction() -> None:
+    made = followed(f"s: {BASE}", f"u: What is rain? {JSON}", 'a: {"reply": "Water that falls."}')
+    assert made is not None
+    assert (made.kind, made.origin, made.state, made.rejected) == ("correction", "followed", "ready", None)
+    assert (made.direction, made.chosen) == (JSON, '{"reply": "Water that falls."}')
+    assert made.twin_context is not None
+    assert [m["content"] for m in made.twin_context] == [BASE, "What is rain?"]
+
+
+def test_nothing_is_wanted_by_itself_that_is_ignored_has_no_direction_or_calls_a_tool() -> None:
+    assert followed(f"s: {BASE}", f"u: What is rain? {JSON}", "a: Water that falls.") is None
+    assert followed("u: What is rain?", "a: Water that falls.") is None
+    assert followed(f"s: {BASE}", f"u: What is rain? {JSON}", 'a1: {"reply": "Water."}') is None
+    both = "Answer in lowercase only."
+    assert followed(f"s: {both}", f"u: What is rain? {JSON}", 'a: {"reply": "Water."}') is None
