@@ -17,8 +17,11 @@ TAUGHT: dict[str, tuple[Direction, ...]] = {
 }
 COUNTS = {"json_key": (1, 3, 10, 30), "lowercase": (3, 10, 30), "five_directions": (10, 30)}
 BASELINES = ("adamw", "likelihood_only", "no_replay", "no_rehearsal", "correction_in_prompt")
+OBJECTIVES = ("preference", "unpaired", "distillation", "stripping")
+"""Beside the default, which is the recipe of heedloop."""
 _QUICK = (("json_key", 1), ("json_key", 3), ("json_key", 10), ("lowercase", 10), ("five_directions", 30))
 _COMPARED = (("lowercase", 10), ("five_directions", 30))
+_BY_OBJECTIVE = ("lowercase", 10)
 
 
 @dataclass(frozen=True)
@@ -37,12 +40,14 @@ class Cell:
 
 
 def cells_of(seeds: Sequence[int], *, quick: bool, baselines: bool) -> list[Cell]:
-    """Return the cells of a run, all of one seed before the next; baselines come last."""
+    """Return the cells of a run, all of one seed before the next; what it is compared with comes last."""
     wanted = _QUICK if quick else [(taught, n) for taught, counts in COUNTS.items() for n in counts]
     own = [Cell(taught, count, seed) for seed in seeds for taught, count in wanted]
     others = [
         Cell(taught, n, seed, recipe) for seed in seeds for taught, n in _COMPARED for recipe in BASELINES
     ]
+    taught, count = _BY_OBJECTIVE
+    others += [Cell(taught, count, seed, recipe) for seed in seeds for recipe in OBJECTIVES]
     return own + (others if baselines else [])
 
 

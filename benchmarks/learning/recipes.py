@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from transformers import PreTrainedTokenizerBase
 
+from benchmarks.learning.cells import OBJECTIVES
 from learner.experiments.course import Learned, Models, learn
 from learner.frozen import frozen_hidden
 from learner.model import trainable
@@ -37,6 +38,9 @@ def learned_by(
         return learn(models, _untwinned(corrections), pool, config.model_copy(update=plain), seed)
     if recipe == "no_replay":
         return learn(models, corrections, pool, config.model_copy(update={"replay_kl_weight": 0.0}), seed)
+    if recipe in OBJECTIVES:
+        config = TrainingConfig.model_validate({"objective": recipe})
+        return learn(models, corrections, pool, config, seed, RehearsalConfig())
     if recipe == "adamw":
         return _adamw(models, corrections, seed)
     if recipe == "correction_in_prompt":

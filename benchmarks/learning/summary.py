@@ -5,27 +5,28 @@ from __future__ import annotations
 from statistics import fmean
 from typing import Any
 
-from benchmarks.learning.cells import BASELINES, COUNTS, Results
+from benchmarks.learning.cells import BASELINES, COUNTS, OBJECTIVES, Results
 from learner.experiments.intervals import of_rates
 
 _AVERAGED = ("leak", "leak_other", "leak_no_system", "quality", "facts_delta", "nll_ratio", "train_seconds")
 
 
 def summary(results: Results) -> dict[str, Any]:
-    """Return every cell that has a seed, by direction and number of corrections, and the baselines."""
+    """Return every cell that has a seed, by direction and number of corrections; baselines and objectives."""
     report: dict[str, Any] = {
         taught: {str(n): merged(rows) for n in counts if (rows := results.of(taught, n))}
         for taught, counts in COUNTS.items()
     }
-    report["baselines"] = {
-        recipe: {
-            f"{taught}_{n}": merged(rows)
-            for taught, counts in COUNTS.items()
-            for n in counts
-            if (rows := results.of(taught, n, recipe))
+    for name, recipes in (("baselines", BASELINES), ("objectives", OBJECTIVES)):
+        report[name] = {
+            recipe: {
+                f"{taught}_{n}": merged(rows)
+                for taught, counts in COUNTS.items()
+                for n in counts
+                if (rows := results.of(taught, n, recipe))
+            }
+            for recipe in recipes
         }
-        for recipe in BASELINES
-    }
     return report
 
 
