@@ -1,7 +1,7 @@
 """Planted attacks, before and after the defences. Last line: one JSON object.
 
-`python -m benchmarks.poisoning --json` (about twenty minutes; each part is kept in a file, so that an
-interrupted run goes on). Three honest authors teach the embedded model one direction. Mallory, beside them,
+`python -m benchmarks.poisoning --json [--seed N]` (about twenty minutes; each part is kept in a file, so
+that an interrupted run goes on). Three honest authors teach the embedded model one direction. Mallory, beside them,
 has credentials, too, and is trusted as they are: she floods, contradicts, hides backdoors, asks to be
 labelled followed. Success of an attack: the share of 60 held-out prompts that show what it planted. `before`:
 every sender is trusted. `after`: nobody is, as with a broker of your own ([trust] default). The regression
@@ -28,34 +28,37 @@ ATTACKS = ("flood", "contradiction", "backdoor", "hidden_backdoor", "many_names"
 LABELLING = ("asked_for", "overruled")
 
 
-def cells() -> dict[str, Callable[[Path], dict[str, Any]]]:
+def cells(seed: int) -> dict[str, Callable[[Path], dict[str, Any]]]:
     """Return what can be measured, by name."""
     from benchmarks.poisoning import labelling, training
     from store.logs import configure_logs
 
     configure_logs("poisoning", "warning")
-    found: dict[str, Callable[[Path], dict[str, Any]]] = {"clean": partial(training.run, None, defended=True)}
+    found: dict[str, Callable[[Path], dict[str, Any]]] = {
+        "clean": partial(training.run, None, defended=True, seed=seed)
+    }
     for when, defended in (("before", False), ("after", True)):
         for name in ATTACKS:
-            found[f"{name}-{when}"] = partial(training.run, name, defended=defended)
+            found[f"{name}-{when}"] = partial(training.run, name, defended=defended, seed=seed)
         for name in LABELLING:
             found[f"{name}-{when}"] = partial(getattr(labelling, name), defended=defended)
     return found
 
 
-def measured(name: str, kept: Path) -> dict[str, Any]:
+def measured(name: str, seed: int, kept: Path) -> dict[str, Any]:
     """Return a cell: from the file, else measured now in a process of its own."""
     known: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
-    if name not in known:
+    cell = f"{name}/{seed}"
+    if cell not in known:
         began = time.monotonic()
-        sys.stderr.write(f"{name} ...\n")
-        command = [sys.executable, "-m", "benchmarks.poisoning", "--cell", name]
+        sys.stderr.write(f"{cell} ...\n")
+        command = [sys.executable, "-m", "benchmarks.poisoning", "--cell", name, "--seed", str(seed)]
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-        known[name] = json.loads(done.stdout.splitlines()[-1])
+        known[cell] = json.loads(done.stdout.splitlines()[-1])
         kept.write_text(json.dumps(known, indent=1))
-        sys.stderr.write(f"{name}: {known[name]} ({time.monotonic() - began:.0f} s)\n")
-    return dict(known[name])
+        sys.stderr.write(f"{cell}: {known[cell]} ({time.monotonic() - began:.0f} s)\n")
+    return dict(known[cell])
 
 
 def wilson(successes: int, n: int, z: float = 1.96) -> tuple[float, float]:
@@ -65,10 +68,10 @@ def wilson(successes: int, n: int, z: float = 1.96) -> tuple[float, float]:
     return max(0.0, round((middle - root) / scale, 4)), round((middle + root) / scale, 4)
 
 
-def attack(name: str, kept: Path) -> dict[str, Any]:
+def attack(name: str, seed: int, kept: Path) -> dict[str, Any]:
     """Return the success of one attack on what is trained, and clean learning beside it."""
-    before, after = (measured(f"{name}-{when}", kept) for when in ("before", "after"))
-    (place,), clean = after["aimed_at"], measured("clean", kept)
+    before, after = (measured(f"{name}-{when}", seed, kept) for when in ("before", "after"))
+    (place,), clean = after["aimed_at"], measured("clean", seed, kept)
     low, _ = wilson(clean["clean_follow"], clean["n"])
     n = after["n"]
     return {
@@ -89,9 +92,9 @@ def attack(name: str, kept: Path) -> dict[str, Any]:
     }
 
 
-def label_attack(name: str, kept: Path) -> dict[str, Any]:
+def label_attack(name: str, seed: int, kept: Path) -> dict[str, Any]:
     """Return the success of one attack on labels."""
-    before, after = (measured(f"{name}-{when}", kept) for when in ("before", "after"))
+    before, after = (measured(f"{name}-{when}", seed, kept) for when in ("before", "after"))
     n = after["n"]
     return {
         "n": n,
@@ -109,21 +112,24 @@ def main() -> None:
     parser.add_argument("--cells", type=Path, default=kept, help="where parts are kept (%(default)s)")
     parser.add_argument("--fresh", action="store_true", help="measure all parts again")
     parser.add_argument("--cell", help="measure one part, and keep nothing")
+    parser.add_argument("--seed", type=int, default=0, help="of corrections, attacks and training")
     parser.add_argument("--json", action="store_true", help="the last line is JSON anyway")
     arguments = parser.parse_args()
     if arguments.cell:
         with tempfile.TemporaryDirectory() as folder:
-            print(json.dumps(cells()[arguments.cell](Path(folder) / "home")))
+            print(json.dumps(cells(arguments.seed)[arguments.cell](Path(folder) / "home")))
         return
     if arguments.fresh:
         arguments.cells.unlink(missing_ok=True)
-    clean = measured("clean", arguments.cells)
+    seed, kept = arguments.seed, arguments.cells
+    clean = measured("clean", seed, kept)
     found = {
+        "seed": seed,
         "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, no GPU used",
         "clean_follow_alone": clean["clean_follow"] / clean["n"],
         "clean_follow_interval": wilson(clean["clean_follow"], clean["n"]),
-        "attacks": {name: attack(name, arguments.cells) for name in ATTACKS},
-        "labels": {name: label_attack(name, arguments.cells) for name in LABELLING},
+        "attacks": {name: attack(name, seed, kept) for name in ATTACKS},
+        "labels": {name: label_attack(name, seed, kept) for name in LABELLING},
     }
     print(json.dumps(found))
 

@@ -24,7 +24,7 @@ from learner.model import load_model
 from learner.rounds import Rounds
 from learner.tokens import end_token, prompt_of
 from learner.trainer import Trainer
-from policies.config import Config, GuardConfig, TrustConfig
+from policies.config import Config, GuardConfig, TrainingConfig, TrustConfig
 from policies.turn import Message
 from store import examples, reviews, versions
 from store.database import Store, open_store
@@ -53,8 +53,8 @@ WHERE = {
 class Bench:
     """The embedded model, its base, and a store."""
 
-    def __init__(self, home: Path, *, defended: bool) -> None:
-        torch.manual_seed(0)
+    def __init__(self, home: Path, *, defended: bool, seed: int) -> None:
+        torch.manual_seed(seed)
         folder = resolve_model("smollm2", lambda *_: None)
         self.model, self.tokenizer = load_model(folder)
         base, _ = load_model(folder)
@@ -62,9 +62,10 @@ class Bench:
             home=home,
             guard=GuardConfig(every_steps=1_000_000),
             trust=TrustConfig(default="normal" if defended else "trusted"),
+            training=TrainingConfig(seed=seed),
         )
         self.store = open_store(home)
-        self.trainer = Trainer(self.model, self.tokenizer, base, self.config.training, 0)
+        self.trainer = Trainer(self.model, self.tokenizer, base, self.config.training, seed)
         pool = load_or_make(model_hash(folder), base, self.tokenizer, self.config.training.max_replay_tokens)
         version = versions.new_version(
             None, "base", first_step=None, last_step=None, file=None, fingerprint="f"
@@ -111,7 +112,7 @@ class _NoServer:
 def run(attack: str | None, home: Path, *, defended: bool, seed: int = 0) -> dict[str, Any]:
     """Let honest people teach, beside an attack or alone; train all that is admitted; measure."""
     torch.set_num_threads(1)
-    bench, material = Bench(home, defended=defended), load_material()
+    bench, material = Bench(home, defended=defended, seed=seed), load_material()
     attacked = ATTACKS[attack](material, bench.answer, seed) if attack else Sent()
     for sent in (people.honest(material, bench.answer, seed), *attacked.pieces(FIRST)):
         bench.receive(sent)
