@@ -1,11 +1,11 @@
 """Planted attacks, before and after the defences. Last line: one JSON object.
 
 `python -m benchmarks.poisoning --json [--seed N]` (about twenty minutes; each part is kept in a file, so
-that an interrupted run goes on). Three honest authors teach the embedded model one direction. Mallory, beside them,
-has credentials, too, and is trusted as they are: she floods, contradicts, hides backdoors, asks to be
-labelled followed. Success of an attack: the share of 60 held-out prompts that show what it planted. `before`:
-every sender is trusted. `after`: nobody is, as with a broker of your own ([trust] default). The regression
-guard is left out: what it would undo does not count as a success of the defences.
+that an interrupted run goes on). Three honest authors teach the embedded model one direction. Mallory,
+beside them, has credentials, too, and is trusted as they are: she floods, contradicts, hides backdoors,
+asks to be labelled followed. Success of an attack: the share of 60 held-out prompts that show what it
+planted. `before`: every sender is trusted. `after`: nobody is, as with a broker of your own ([trust]
+default). The regression guard is left out: what it would undo does not count as a success of the defences.
 """
 
 from __future__ import annotations
