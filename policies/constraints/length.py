@@ -178,12 +178,24 @@ def _of_the_answer(build: type[Range]) -> Bounded:
     return read
 
 
+_BOUND_BEFORE = re.compile(r"\blimit\w* (?:\w+ ){0,4}$")
+_BOUND_BEHIND = re.compile(
+    r",? (?:or (?:fewer|less|more|longer|under)|at (?:most|least)|max(?:imum)?|minimum|tops)\b"
+)
+
+
+def _is_bounded(match: re.Match[str], sentence: Masked) -> bool:
+    """Say whether the number is a limit ("in three sentences or fewer"), which other patterns read."""
+    text = sentence.text
+    return bool(_BOUND_BEFORE.search(text[: match.start()]) or _BOUND_BEHIND.match(text, match.end()))
+
+
 def _few(build: type[Range], unit: str) -> tuple[tuple[str, Build], ...]:
     """Read "in one or two sentences" and "in one line". Words are never meant so exactly."""
 
     def read(match: re.Match[str], sentence: Masked) -> Constraint | None:
         # "Use it in a sentence" is a task.
-        if _is_of_a_part(match, sentence) or match.group("n") in {"a", "an"}:
+        if _is_of_a_part(match, sentence) or match.group("n") in {"a", "an"} or _is_bounded(match, sentence):
             return None
         upper = match.groupdict().get("m") or match.group("n")
         return build(whole_number(match.group("n")), whole_number(upper))
