@@ -19,7 +19,7 @@ from learner.trainer import Trainer, TwinAnswers
 from policies import replay, schedule
 from policies.config import RehearsalConfig, TrainingConfig
 from policies.example import Example
-from policies.rehearsing import uses_of
+from policies.rehearsing import prompts_of, uses_of
 from policies.turn import Message
 
 _ANSWER_TOKENS = 64
@@ -74,7 +74,7 @@ def learn(
 ) -> Learned:
     """Train until every correction and every rehearsal has had its uses; of `earlier` it is reminded."""
     began = time.monotonic()
-    rehearsed = _rehearsed(models, corrections, rehearsal, seed) if rehearsal else []
+    rehearsed = _rehearsed(models, corrections, pool, rehearsal, seed) if rehearsal else []
     uses = uses_of(corrections, rehearsal.uses) if rehearsal else 0
     quota = {e.id: config.uses_per_example for e in corrections} | {e.id: uses for e in rehearsed}
     trainer = Trainer(
@@ -140,9 +140,17 @@ class _Round:
 
 
 def _rehearsed(
-    models: Models, corrections: Sequence[Example], rehearsal: RehearsalConfig, seed: int
+    models: Models,
+    corrections: Sequence[Example],
+    pool: Sequence[Example],
+    rehearsal: RehearsalConfig,
+    seed: int,
 ) -> list[Example]:
+    """Rehearse on what users asked and on the pool, as `learner.rehearsal` does; never on what is scored."""
+    asked = (*material.REHEARSED, *(str(one.context[-1]["content"]) for one in pool))
+    prompts = prompts_of(asked, material.HELD_OUT)
+
     def ask(contexts: Sequence[Sequence[Message]]) -> list[str]:
         return answers_of(models.model, models.tokenizer, contexts, 40)
 
-    return rehearse(corrections, material.REHEARSED, rehearsal, ask, seed)
+    return rehearse(corrections, prompts, rehearsal, ask, seed)
