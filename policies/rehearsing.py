@@ -1,9 +1,9 @@
 """Rehearsal: from one corrected decision, further decision points where the same direction applies.
 
-A correction says what was right once. What makes a habit of it is the same direction over other prompts,
-with other arguments and in other words ("the key "answer"", "exactly 3 bullets": the rule is to be learned,
-not one value or sentence), and the prompts without it, where nothing may change. Here is decided what to
-ask; the learner asks and keeps what the constraints confirm.
+A correction says what was right once. What makes a habit of it is the same direction over other prompts, with
+other arguments ("the key "answer"", "exactly 3 bullets": the rule is to be learned, not one value), and the
+prompts without it, where nothing may change. Here is decided what to ask; the learner asks and keeps what the
+constraints confirm.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from policies.constraints import Constraint, Detect, broken, read_constraints, repair_all
 from policies.directing import directing_sentences
 from policies.example import Example
-from policies.restating import restated
 from policies.turn import Message
 from policies.twins import twin
 
@@ -179,17 +178,15 @@ def _occasion(
     detect: Detect | None,
     others: Sequence[str],
 ) -> Occasion | None:
-    """Every occasion but the first is under other words, every second one has another argument, where the
-    direction has one; in every fourth the direction stands in the other turn.
+    """Every second occasion has another argument, where the direction has one; in every fourth the direction
+    stands in the other turn.
     """
     direction = example.direction or ""
     asked, prompt = questions
     if not asked or asked not in str(_last_user(example.context).get("content") or ""):
         return None
-    said = direction
-    if any(direction in str(m.get("content") or "") for m in example.context):
-        said = with_other_argument(said, demands, rng, detect) if index % 2 else said
-        said = restated(said, rng, detect) if index else said
+    varied = index % 2 == 1 and any(direction in str(m.get("content") or "") for m in example.context)
+    said = with_other_argument(direction, demands, rng, detect) if varied else direction
     context = _short(_asking(example.context, asked, prompt, direction, said), said)
     without = twin(context, said, detect)
     if without is None:
