@@ -65,7 +65,15 @@ class Admission:
             if one is not None:
                 examples.hold(connection, [one], doubt)
         examples.withdraw(connection, decision.id, "general")
+        examples.withdraw(connection, decision.id, "correction", origin="followed")
         return False
+
+    def keep_followed(
+        self, connection: sqlite3.Connection, example: Example, decision: DecisionPoint
+    ) -> bool:
+        """Keep a followed answer as an example; in doubt it is none, and nobody is asked."""
+        doubt, _ = self._doubt_of_example(connection, example, decision, None)
+        return doubt is None and examples.keep_followed(connection, example, self._quota)
 
     def _doubt_of_example(
         self,

@@ -177,11 +177,11 @@ class Judging:
         )
         if example is not None:
             return self._admission.keep(connection, example, case.decision, correction)
-        followed = self._followed(decision, judgement)
         if not is_new:
-            examples.withdraw(connection, decision.id, "correction", but="followed" if followed else None)
-        if followed is not None and examples.room_for_followed(connection):
-            return self._admission.keep(connection, followed, case.decision, correction)
+            examples.withdraw(connection, decision.id, "correction")
+        followed = self._followed(decision, judgement)
+        if followed is not None and self._admission.keep_followed(connection, followed, case.decision):
+            return True
         ordinary = general_example(new_id(), decision, judgement.labels)
         if ordinary is not None:
             examples.add_general_example(connection, ordinary)

@@ -187,28 +187,46 @@ def refuse(connection: sqlite3.Connection, example_id: str) -> None:
 
 
 def withdraw(
-    connection: sqlite3.Connection, decision_id: str, kind: Kind, *, but: Origin | None = None
+    connection: sqlite3.Connection, decision_id: str, kind: Kind, *, origin: Origin | None = None
 ) -> None:
-    """Take back the example of a decision that its labels bear out no longer; one of origin `but` stays."""
+    """Take back the example of a decision that its labels bear out no longer; of one origin, where given."""
     connection.execute(
         "UPDATE examples SET state = 'superseded' WHERE decision_id = ? AND kind = ?"
-        " AND state IN ('ready', 'needs_pair') AND origin IS NOT ?",
-        (decision_id, kind, but),
+        " AND state IN ('ready', 'needs_pair') AND origin = ifnull(?, origin)",
+        (decision_id, kind, origin),
     )
 
 
-def room_for_followed(connection: sqlite3.Connection) -> bool:
-    """Say whether one more followed answer may train by itself.
+def keep_followed(connection: sqlite3.Connection, example: Example, quota: int) -> bool:
+    """Keep a followed answer that trains by itself. Returns True where it does.
 
-    Answers to go to are at most 4/3 of those to leave, the most that Ethayarajh et al. 2024 recommend. A
-    corrected decision has one of each.
+    What was kept of the same decision and direction before comes back with the uses that it had. Answers to
+    go to stay at most 4/3 of those to leave, the most that Ethayarajh et al. 2024 recommend: a corrected
+    decision is half of each, an ignored one without a right answer is one to leave.
     """
+    if connection.execute(
+        "SELECT 1 FROM examples WHERE decision_id = ? AND kind = 'correction'"
+        " AND state NOT IN ('superseded', 'refused')",
+        (example.decision_id,),
+    ).fetchone():
+        return False
     row = connection.execute(
-        "SELECT count(chosen) AS wanted, count(*) FILTER (WHERE origin != 'followed') AS unwanted"
-        " FROM examples WHERE kind = 'correction' AND parent IS NULL"
-        " AND state IN ('ready', 'needs_pair', 'held')"
+        "SELECT count(*) FILTER (WHERE origin = 'followed') AS followed,"
+        " count(*) FILTER (WHERE origin != 'followed' AND chosen IS NOT NULL) AS pairs,"
+        " count(*) FILTER (WHERE chosen IS NULL) AS lone FROM examples"
+        " WHERE kind = 'correction' AND parent IS NULL AND state IN ('ready', 'needs_pair')"
     ).fetchone()
-    return bool(3 * (row["wanted"] + 1) <= 4 * row["unwanted"])
+    if 6 * (row["followed"] + 1) > row["pairs"] + 8 * row["lone"]:
+        return False
+    withdraw(connection, str(example.decision_id), "general")
+    again = connection.execute(
+        "UPDATE examples SET state = 'ready' WHERE decision_id = ? AND origin = 'followed'"
+        " AND direction IS ? AND chosen IS ? AND state = 'superseded' RETURNING id",
+        (example.decision_id, example.direction, example.chosen),
+    ).fetchone()
+    if again is None:
+        insert(connection, example, quota)
+    return True
 
 
 def quarantine(

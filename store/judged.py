@@ -28,8 +28,7 @@ _LABELS = (
 )
 _EXAMPLE = (
     "SELECT e.* FROM examples e JOIN decisions d ON d.id = e.decision_id WHERE d.turn_event_id = ?"
-    " AND e.kind = 'correction' AND e.origin != 'followed' AND e.state != 'superseded'"
-    " ORDER BY e.state = 'held' LIMIT 1"
+    " AND e.kind = 'correction' AND e.state != 'superseded' ORDER BY e.state = 'held' LIMIT 1"
 )
 _HELD = "SELECT 1 FROM corrections WHERE turn_event_id = ? AND state = 'held'"
 _DROPPED = (
@@ -74,7 +73,7 @@ def _of_turn(
     verdict = verdict_of([Said(**dict(row)) for row in store.rows(_LABELS, (name,))], wanted)
     example = store.row(_EXAMPLE, (name,))
     _require_cleared(store, name, example, wanted)
-    if verdict == "ignored" and example is not None:
+    if verdict == "ignored" and example is not None and example["origin"] != "followed":
         right = None if example["chosen"] is None else _answer(example["chosen"])
         context = tuple(json.loads(example["context"]))
         yield Judged(id=name, context=context, right=right, wrong=_answer(example["rejected"]))

@@ -48,7 +48,8 @@ def cells(seed: int) -> dict[str, Callable[[Path], dict[str, Any]]]:
 def measured(name: str, seed: int, kept: Path) -> dict[str, Any]:
     """Return a cell: from the file, else measured now in a process of its own."""
     known: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
-    cell = f"{name}/{seed}"
+    drawn = not name.startswith(LABELLING)  # those of the labels have no chance in them
+    cell = f"{name}/{seed}" if drawn else name
     if cell not in known:
         began = time.monotonic()
         sys.stderr.write(f"{cell} ...\n")

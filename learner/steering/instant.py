@@ -68,13 +68,15 @@ class InstantLayer:
     def look(self) -> None:
         """Make or renew the vector of each direction with new corrections that are still to be trained on.
 
-        One that is refused is tried again when another version is in force, or after the next correction.
+        A rehearsal under another argument is no direction of its own. One that is refused is tried again
+        when another version is in force, or after the next correction.
         """
         if not self._config.auto:
             return
-        waiting = {found.example.direction for found in examples.pending(self._store)}
+        pending = (found.example for found in examples.pending(self._store))
+        waiting = {one.direction for one in pending if one.parent is None and one.origin != "followed"}
         for direction in waiting - {None}:
-            newest = [e for e in examples.ready(self._store) if e.direction == direction]
+            newest = [e for e in examples.ready(self._store) if e.direction == direction and e.rejected]
             self._renew(str(direction), newest[-self._config.most_pairs :])
 
     def read_ahead(self) -> None:
@@ -119,7 +121,7 @@ class InstantLayer:
         """Make the vector and switch it on. Raises InputError without any pair, GuardRefused as `on` does."""
         name, pairs = name_of(direction), from_examples(corrections)
         if not pairs:
-            raise InputError(f"no correction of it has a rejected answer (of the newest {len(corrections)})")
+            raise InputError(f"no correction of it has both answers (of the newest {len(corrections)})")
         ids = [ids_of(self._tokenizer, pair, ANSWER_TOKENS) for pair in pairs]
         directions = find_directions(self._model, ids)
         layers = directions.mean.shape[0]

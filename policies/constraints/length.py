@@ -181,13 +181,16 @@ def _of_the_answer(build: type[Range]) -> Bounded:
 _BOUND_BEFORE = re.compile(r"\blimit\w* (?:\w+ ){0,4}$")
 _BOUND_BEHIND = re.compile(
     r",? (?:or (?:fewer|less|more|longer|under)|at (?:most|least)|max(?:imum)?|minimum|tops)\b"
+    rf"(?! (?:for|of|{NUMBER})\b)"  # "in two sentences, at least ten words": the bound of another number
 )
 
 
 def _is_bounded(match: re.Match[str], sentence: Masked) -> bool:
     """Say whether the number is a limit ("in three sentences or fewer"), which other patterns read."""
-    text = sentence.text
-    return bool(_BOUND_BEFORE.search(text[: match.start()]) or _BOUND_BEHIND.match(text, match.end()))
+    text, found = sentence.text, match.group()
+    limited = found.startswith("to ") and match.groupdict().get("m") is None and " only " not in f" {found} "
+    before = limited and _BOUND_BEFORE.search(text[: match.start()])
+    return bool(before or _BOUND_BEHIND.match(text, match.end()))
 
 
 def _few(build: type[Range], unit: str) -> tuple[tuple[str, Build], ...]:

@@ -160,6 +160,20 @@ def test_a_correction_switches_its_vector_on_before_anything_is_trained(bench: B
     assert versions.in_force(bench.system.store) == version, "nothing new was corrected: nothing changes"
 
 
+def test_only_corrections_make_a_vector(bench: Bench) -> None:
+    parent = examples.ready(bench.system.store)[0]
+    other = {"parent": parent.id, "decision_id": None, "direction": "Answer in small capitals."}
+    rehearsed = parent.model_copy(update={"id": f"{parent.id}~00", **other})
+    alone = {"decision_id": None, "direction": "Answer softly.", "origin": "followed", "rejected": None}
+    followed = parent.model_copy(update={"id": "f", **alone})
+    with bench.system.store.write() as connection:
+        examples.insert(connection, rehearsed, 2)
+        examples.insert(connection, followed, 2)
+    bench.instant.look()
+    assert [slot.name for slot in bench.live.slots()] == [name_of(DIRECTION)]
+    assert alerts(bench.system) == []
+
+
 def test_a_vector_is_as_strong_as_general_text_bears(bench: Bench) -> None:
     bench.instant.look()
     texts = sorted(load_material().drawn(0).texts, key=len)[:PASSAGES]
