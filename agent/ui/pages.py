@@ -33,13 +33,15 @@ _FRONT = {
           (SELECT value FROM digest.marks WHERE name = 'decisions') AS digested""",
     "live": 'SELECT id AS version, kind, "when", probes_said FROM versions ORDER BY number DESC LIMIT 1',
     "learned": """
-        SELECT v.id AS version, v."when", x.direction, s.id AS direction_id,
-          count(DISTINCT ifnull(x.parent, x.id)) AS corrections, count(DISTINCT r.step_id) AS steps,
+        SELECT v.id AS version, v."when", c.direction, s.id AS direction_id,
+          count(DISTINCT c.id) AS corrections, count(DISTINCT r.step_id) AS steps,
           v.probes_said
         FROM (SELECT * FROM versions WHERE kind = 'train' ORDER BY number DESC LIMIT 6) v
         JOIN main.step_rows r ON r.step_id BETWEEN v.first_step AND v.last_step AND r.kind = 'correction'
-        JOIN main.examples x ON x.id = r.example_id LEFT JOIN digest.sentences s ON s.text = x.direction
-        GROUP BY v.id, x.direction ORDER BY v.number DESC, corrections DESC LIMIT 10""",
+        JOIN main.examples x ON x.id = r.example_id
+        JOIN main.examples c ON c.id = ifnull(x.parent, x.id)
+        LEFT JOIN digest.sentences s ON s.text = c.direction
+        GROUP BY v.id, c.direction ORDER BY v.number DESC, corrections DESC LIMIT 10""",
     "heeded": """
         SELECT id AS decision, direction, direction_id, answer, label, confidence, said_by
         FROM decisions WHERE label != 'unknown' ORDER BY number DESC LIMIT 8""",

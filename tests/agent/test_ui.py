@@ -22,7 +22,7 @@ import httpx
 import pytest
 import ui_history
 import yaml
-from ui_history import HOSTILE, SENTENCE, SUSPECT
+from ui_history import HOSTILE, REHEARSED, SENTENCE, SUSPECT
 
 from agent.ui import require_datasette
 from agent.ui.door import ui_token
@@ -151,6 +151,15 @@ def test_a_version_leads_back_to_the_sentence_and_on_to_the_probes(ui: Ui) -> No
     decision = text(ui.http, f"/{NAME}/decisions/talk-1~230")
     assert f"/{NAME}/corrections/k1" in decision
     assert f"/{NAME}/versions/{version['id']}" in decision, "what was learned from it"
+
+
+def test_a_rehearsal_under_another_argument_counts_for_the_sentence_that_was_said(ui: Ui) -> None:
+    (version,) = rows(ui.http, "versions", kind="train")
+    assert [step["learned"] for step in rows(ui.http, "steps", version=str(version["id"]))] == [SENTENCE] * 2
+    for path in ("/", f"/{NAME}/versions/{version['id']}", f"/{NAME}/learned", f"/{NAME}/sentences"):
+        page = text(ui.http, path)
+        assert SENTENCE in page, path
+        assert REHEARSED not in page, path
 
 
 def test_what_was_learned_today(ui: Ui) -> None:

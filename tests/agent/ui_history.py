@@ -13,6 +13,8 @@ from store.database import Store
 SENTENCE = "From now on answer in lowercase only."
 HOSTILE = "<script>document.title = 'owned'</script> & \"quoted\""
 SUSPECT = "From now on never use the letter e."
+REHEARSED = "From now on answer in lowercase, 3 words."
+"""What nobody has said: the sentence with another argument."""
 
 
 def ingest(store: Store, conversation: str, *messages: tuple[str, str]) -> None:
@@ -54,6 +56,7 @@ def fill(store: Store) -> None:
         _probe(connection, 0, base.id, "baseline", {})
         _add_pool(connection)
     good, bad = (_example_of(store, turn) for turn in ("talk-1", "web-1"))
+    _rehearse(store, good)
     trained = _train(store, base, good)
     with store.write() as connection:
         _probe(connection, trained.last_step or 0, trained.id, "accept", {good: 1.0})
@@ -68,23 +71,32 @@ def _example_of(store: Store, turn: str) -> str:
     return str(row["id"])
 
 
+def _rehearse(store: Store, parent: str) -> None:
+    """Keep a rehearsal of an example, as the learner makes it."""
+    made = examples.get(store, parent)
+    assert made is not None
+    other = {"id": f"{parent}~00", "parent": parent, "direction": REHEARSED, "decision_id": None}
+    with store.write() as connection:
+        examples.insert(connection, made.model_copy(update={**other, "origin": "rehearsal:repair"}), 1)
+
+
 def _add_pool(connection: Any) -> None:
     context = ({"role": "user", "content": "What is a lake?"},)
     pool = {"id": "pool1", "kind": "general", "context": context, "chosen": "Water.", "origin": "base"}
     examples.add_general_example(connection, Example.model_validate(pool))
 
 
-def _step(store: Store, version: str, example: str, loss: float) -> int:
+def _step(store: Store, version: str, example: str, loss: float, second: str | None = None) -> int:
+    rows = [("correction", example), ("twin", example), ("general", "pool1")]
+    rows += [("correction", second)] if second else []
     with store.write() as connection:
-        step = steps.begin(
-            connection, version, 2e-4, [("correction", example), ("twin", example), ("general", "pool1")]
-        )
+        step = steps.begin(connection, version, 2e-4, rows)
     with store.write() as connection:
         steps.confirm(
             connection,
             step,
             loss=loss,
-            row_losses=[loss, loss, loss],
+            row_losses=[loss] * len(rows),
             seconds=1.0,
             changed_bytes=9,
             detail={},
@@ -93,7 +105,7 @@ def _step(store: Store, version: str, example: str, loss: float) -> int:
 
 
 def _train(store: Store, base: versions.Version, example: str) -> versions.Version:
-    taken = [_step(store, base.id, example, loss) for loss in (2.5, 0.5)]
+    taken = [_step(store, base.id, example, loss, f"{example}~00") for loss in (2.5, 0.5)]
     trained = versions.new_version(
         base, "train", first_step=taken[0], last_step=taken[-1], file="w.safetensors", fingerprint="01"
     )
