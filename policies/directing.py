@@ -181,7 +181,7 @@ def _without_examples(text: str) -> str:
     return text
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=1024)
 def _directs(sentence: str, role: Role, detect: Detect | None) -> bool:
     text = plain(sentence)
     if withdraws(text) or _NO_RULE.match(text):

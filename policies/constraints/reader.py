@@ -74,7 +74,7 @@ def read_constraints(text: str, detect: Detect | None = None) -> Reading:
     return _read(text[:_READ], detect)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def _read(text: str, detect: Detect | None) -> Reading:
     masked = [mask(s.text) for s in split_sentences(text) if len(s.text) <= _LONGEST]
     readings = [_read_sentence(sentence, detect) for sentence in masked]
