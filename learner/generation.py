@@ -22,12 +22,14 @@ _WORTH = 16
 class Answer:
     """Generated ids, with the stop token as the last one if `ended`.
 
-    `log_probs` [T, V] fp16 are the model's log-probabilities at every id, where they were asked for.
+    Where they were asked for, `log_probs` [T, V] fp16 are the model's log-probabilities at every id, and
+    `states` [T, H] what its lm_head made them of.
     """
 
     ids: tuple[int, ...]
     ended: bool
     log_probs: Tensor | None = None
+    states: Tensor | None = None
 
 
 @torch.no_grad()
@@ -38,6 +40,7 @@ def greedy(
     stop: Collection[int],
     batch_size: int = 32,
     with_log_probs: bool = False,
+    with_states: bool = False,
     sharing: bool = True,
 ) -> list[Answer]:
     """Answer every prompt (ids, not empty) with at most `max_new` ids; the order is that of the prompts.
@@ -51,7 +54,7 @@ def greedy(
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
         ids = [prompts[i] for i in batch]
-        found = _batch(model, ids, max_new, frozenset(stop), with_log_probs, sharing)
+        found = _batch(model, ids, max_new, frozenset(stop), with_log_probs, with_states, sharing)
         answers.update(zip(batch, found, strict=True))
     return [answers[i] for i in range(len(prompts))]
 
@@ -61,7 +64,8 @@ def _batch(
     prompts: list[Sequence[int]],
     max_new: int,
     stop: frozenset[int],
-    keep: bool,
+    with_log_probs: bool,
+    with_states: bool,
     sharing: bool,
 ) -> list[Answer]:
     cache = new_cache(model)
@@ -71,15 +75,18 @@ def _batch(
     positions = (mask.cumsum(1) - 1).clamp(min=0)[:, shared:]
     written: list[list[int]] = [[] for _ in prompts]
     scores: list[list[Tensor]] = [[] for _ in prompts]
+    states: list[list[Tensor]] = [[] for _ in prompts]
     alive = list(range(len(prompts)))
     for _ in range(max_new):
-        logits = _next_logits(model, ids, mask, positions, cache)
-        rows = F.log_softmax(logits, -1).half() if keep else [None] * len(alive)
+        hidden = _next_states(model, ids, mask, positions, cache)
+        logits = model.lm_head(hidden).float()
         chosen = logits.argmax(-1)
-        for row, token, score in zip(alive, chosen.tolist(), rows, strict=True):
+        for row, token in zip(alive, chosen.tolist(), strict=True):
             written[row].append(token)
-            if score is not None:
-                scores[row].append(score)
+        if with_log_probs:
+            _append(scores, alive, F.log_softmax(logits, -1).half())
+        if with_states:
+            _append(states, alive, hidden)
         going = [r for r, row in enumerate(alive) if written[row][-1] not in stop]
         if not going:
             break
@@ -91,9 +98,19 @@ def _batch(
         ids, positions = chosen[:, None], positions[:, -1:] + 1
         mask = F.pad(mask, (0, 1), value=1)
     return [
-        Answer(tuple(tokens), tokens[-1] in stop, torch.stack(score) if score else None)
-        for tokens, score in zip(written, scores, strict=True)
+        Answer(
+            tuple(tokens),
+            tokens[-1] in stop,
+            torch.stack(score) if score else None,
+            torch.stack(state) if state else None,
+        )
+        for tokens, score, state in zip(written, scores, states, strict=True)
     ]
+
+
+def _append(kept: list[list[Tensor]], alive: Sequence[int], values: Tensor) -> None:
+    for row, value in zip(alive, values, strict=True):
+        kept[row].append(value)
 
 
 def _read_shared(model: PreTrainedModel, prompts: list[Sequence[int]], cache: DynamicCache) -> int:
@@ -109,14 +126,14 @@ def _read_shared(model: PreTrainedModel, prompts: list[Sequence[int]], cache: Dy
     return len(shared)
 
 
-def _next_logits(
+def _next_states(
     model: PreTrainedModel, ids: Tensor, mask: Tensor, positions: Tensor, cache: DynamicCache
 ) -> Tensor:
-    """Return the logits after the last token of every row, fp32 [rows, V].
+    """Return what lm_head gets after the last token of every row, [rows, H].
 
-    lm_head gets a matrix: on a slice of the sequence it would copy its weight once a row.
+    A matrix: on a slice of the sequence lm_head would copy its weight once a row.
     """
     hidden = model.model(
         input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
     ).last_hidden_state
-    return model.lm_head(hidden[:, -1]).float()
+    return hidden[:, -1]

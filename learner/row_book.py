@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from learner.generation import greedy
-from learner.objectives import Objective, Want, log_probs
+from learner.objectives import Objective, Want, answer_states, log_probs, log_probs_of
 from learner.rehearsing import few_shot
 from learner.tokens import Prompt, Row, answer_ids, build_row, end_token, prompt_of
 from policies.config import TrainingConfig
@@ -33,7 +33,9 @@ _BATCH = 16
 class RowBook:
     """Builds, keeps, warms and forgets rows of `objective`; `base` is the frozen reference of `model`.
 
-    `kept_references` bounds the rows whose log-probabilities stay in memory; `twin_answers` are shared.
+    `kept_references` bounds the rows whose references stay in memory; `twin_answers` are shared. What is
+    wanted of the whole vocabulary of the base stays there as what its lm_head gets, in a hundredth of the
+    room; lm_head is applied when it is asked for.
     """
 
     def __init__(
@@ -61,7 +63,7 @@ class RowBook:
 
     @property
     def references(self) -> Mapping[Want, Tensor]:
-        """The log-probabilities in memory, the longest unused first."""
+        """What is in memory, the longest unused first: states [T, H] of the base, else log-probabilities."""
         return MappingProxyType(self._references)
 
     def rows_for(self, example: Example) -> tuple[Row, ...]:
@@ -132,7 +134,7 @@ class RowBook:
             raise InputError(f"example {example.id}: {error}") from error
 
     def _add_twins(self, twins: Sequence[tuple[Example, Prompt]]) -> None:
-        """Let the base model answer; its log-probabilities on the way are the twins' references.
+        """Let the base model answer; its states on the way are the twins' references.
 
         Where answers are shared they are not taken: `warm` rounds otherwise, and a trainer that found the
         answer must learn the same as one that asked for it.
@@ -140,18 +142,18 @@ class RowBook:
         longest, shared = self._config.max_replay_tokens, self._twin_answers
         known = {} if shared is None else shared
         prompts = [prompt.ids for _, prompt in twins if tuple(prompt.ids) not in known]
-        answers = greedy(self._base, prompts, longest, {self._end}, _BATCH, with_log_probs=shared is None)
+        answers = greedy(self._base, prompts, longest, {self._end}, _BATCH, with_states=shared is None)
         known.update((tuple(ids), answer.ids) for ids, answer in zip(prompts, answers, strict=True))
-        scores = {tuple(ids): answer.log_probs for ids, answer in zip(prompts, answers, strict=True)}
+        states = {tuple(ids): answer.states for ids, answer in zip(prompts, answers, strict=True)}
         for example, prompt in twins:
             ids, chosen = tuple(prompt.ids), answer_ids(self._tokenizer, example.chosen or "")
             row = build_row(example.id, "twin", prompt, known[ids], chosen, longest, example.weight)
             self._rows[example.id] += (row,)
-            if (reference := scores.get(ids)) is not None:
+            if (reference := states.get(ids)) is not None:
                 self._remember(Want(row), reference)
 
     def warm(self, rows: Sequence[Row], most: int | None = None) -> None:
-        """Compute the base log-probabilities that are not in memory yet, of `most` rows at once."""
+        """Compute the references that are not in memory yet, of `most` rows at once."""
         missing: list[Want] = []
         wants = self._wants(rows)
         for want in wants:
@@ -164,9 +166,14 @@ class RowBook:
             alike = list(found)  # sorted: a shared beginning is computed once
             for start in range(0, len(alike), _BATCH):
                 batch = alike[start : start + _BATCH]
-                scores = log_probs(self._model if own else self._base, [w.row for w in batch], whole)
-                for want, reference in zip(batch, scores, strict=True):
+                references = self._computed([want.row for want in batch], whole=whole, own=own)
+                for want, reference in zip(batch, references, strict=True):
                     self._remember(want, reference, room=len(wants))
+
+    def _computed(self, rows: Sequence[Row], *, whole: bool, own: bool) -> list[Tensor]:
+        if whole and not own:
+            return answer_states(self._base, rows)
+        return log_probs(self._model if own else self._base, rows, whole)
 
     def _keeps_twin(self, example: Example) -> bool:
         return example.kind == "correction" and (self._objective.twins or not self._is_stripped(example))
@@ -207,4 +214,7 @@ class RowBook:
     def reference(self, part: Row) -> Tensor | None:
         """Return the log-probabilities that the loss of a warm row needs, None where it needs none."""
         want = self._objective.want(part)
-        return None if want is None else self._references[want]
+        if want is None:
+            return None
+        kept = self._references[want]
+        return log_probs_of(self._base, kept) if want.whole and not want.own else kept

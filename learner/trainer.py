@@ -75,7 +75,7 @@ class Trainer:
     """Trains `model` in memory; `base` is the frozen reference of the same architecture.
 
     `keep_remainder` False rounds stochastically instead: 4 bytes a weight less. `kept_references` bounds
-    the rows whose base log-probabilities stay in memory. Trainers of one base and one `max_replay_tokens` may
+    the rows whose references stay in memory. Trainers of one base and one `max_replay_tokens` may
     share `twin_answers`, so that it answers a prompt once; a trainer then learns the same whoever answered.
     """
 
@@ -127,7 +127,7 @@ class Trainer:
         self.row_book.prepare(examples)
 
     def warm(self, rows: Sequence[Row], most: int | None = None) -> None:
-        """Compute the base log-probabilities that are not in memory yet, of `most` rows at once."""
+        """Compute the references that are not in memory yet, of `most` rows at once."""
         self.row_book.warm(rows, most)
 
     def forget(self, example_id: str) -> None:

@@ -4,13 +4,32 @@ from __future__ import annotations
 
 from learner.objectives.distillation import Distillation
 from learner.objectives.likelihood import Likelihood
-from learner.objectives.objective import Objective, Scored, Want, batch_losses, kl_to_base, log_probs
+from learner.objectives.objective import (
+    Objective,
+    Scored,
+    Want,
+    answer_states,
+    batch_losses,
+    kl_to_base,
+    log_probs,
+    log_probs_of,
+)
 from learner.objectives.preference import Preference
 from learner.objectives.stripping import Stripping
 from learner.objectives.unpaired import Unpaired
 from policies.config import TrainingConfig
 
-__all__ = ["Objective", "Scored", "Want", "batch_losses", "kl_to_base", "log_probs", "objective_of"]
+__all__ = [
+    "Objective",
+    "Scored",
+    "Want",
+    "answer_states",
+    "batch_losses",
+    "kl_to_base",
+    "log_probs",
+    "log_probs_of",
+    "objective_of",
+]
 
 _OBJECTIVES: dict[str, type[Objective]] = {
     "likelihood": Likelihood,

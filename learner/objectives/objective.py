@@ -136,11 +136,21 @@ def kl_to_base(logits: Tensor, reference: Tensor) -> Tensor:
 
 
 @torch.no_grad()
+def answer_states(model: PreTrainedModel, rows: Sequence[Row]) -> list[Tensor]:
+    """Return what the model's lm_head gets at each row's answer, [T, H]: a part in V / H of its result."""
+    return [part.clone() for part in frozen_hidden(model, rows).states.split([len(r.answer) for r in rows])]
+
+
+@torch.no_grad()
+def log_probs_of(model: PreTrainedModel, states: Tensor) -> Tensor:
+    """Return the model's log-probabilities, fp32 [T, V], from what its lm_head gets."""
+    return F.log_softmax(model.lm_head(states).float(), -1)
+
+
+@torch.no_grad()
 def log_probs(model: PreTrainedModel, rows: Sequence[Row], whole: bool = True) -> list[Tensor]:
     """Return the model's log-probabilities at each row's answer: fp16 [T, V], or fp32 [T] of the labels."""
-    hidden = frozen_hidden(model, rows)
-    parts = hidden.states.split([len(row.answer) for row in rows])
-    scores = [F.log_softmax(model.lm_head(part).float(), -1) for part in parts]
+    scores = [log_probs_of(model, states) for states in answer_states(model, rows)]
     if whole:
         return [score.half() for score in scores]
     return [

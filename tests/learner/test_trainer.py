@@ -7,7 +7,7 @@ import torch
 
 from learner.generation import greedy
 from learner.model import load_model
-from learner.objectives import Want
+from learner.objectives import Want, log_probs
 from learner.tokens import end_token, prompt_of
 from learner.trainer import Trainer, TrainerState
 from policies.config import TrainingConfig
@@ -320,6 +320,19 @@ def test_base_log_probabilities_are_kept_and_bounded(tiny_qwen35_path):
     trainer.keep_only(["g0", "never seen"])
     assert trainer.row_book.example_ids == {"g0"}
     assert trainer.row_book.references.keys() == {Want(rows[0])}
+
+
+def test_the_base_is_kept_as_what_its_lm_head_gets(tiny_qwen35_path):
+    trainer = tiny_trainer(tiny_qwen35_path)
+    twin = trainer.rows_for(correction("e", "What is snow?", "Frozen water."))[1]
+    plain = trainer.rows_for(general("g", "What is a sea?"))[0]
+    trainer.warm([twin, plain])
+    for row in (twin, plain):
+        kept, found = trainer.row_book.references[Want(row)], trainer.row_book.reference(row)
+        assert kept.shape == (len(row.answer), trainer.base.config.hidden_size)
+        assert not found.requires_grad
+        (expected,) = log_probs(trainer.base, [row])
+        assert torch.allclose(found, expected.float(), atol=0.02)
 
 
 def test_examples_that_cannot_be_trained_on_are_named_and_the_others_prepared(tiny_qwen35_path):
