@@ -33,9 +33,7 @@ SAMPLE_S = 5.0
 WARM_UP_SHARE = 0.2
 """Of the time: allocators and caches (KV cache pages, conversations held) fill in it."""
 WARM_UP_STEPS = 8
-"""What a step takes is taken at the first ones, and a learner may begin late. What it keeps of the rows that
-it learns from (`learner/row_book.py`, 256 of 2.4 MB at most) goes on filling behind them.
-"""
+"""What a step takes is taken at the first ones, and a learner may begin late."""
 _FEWEST = 40
 _START_S = 300.0
 
