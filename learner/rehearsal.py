@@ -111,7 +111,7 @@ class Rehearsal:
         """Choose what is tried next: of every correction the first that was not, and so on in turn."""
         if self._config.aim == 0:
             return []
-        taught = [e for e in examples.ready(self._store) if e.parent is None and e.origin != "followed"]
+        taught = [e for e in examples.ready(self._store) if e.corrects]
         counts = shares(taught, self._config.aim, self._config.most)
         open_ = [one for one in waiting if counts.get(one.correction.id, 0) > len(one.tried)]
         if not open_:

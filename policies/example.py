@@ -48,3 +48,8 @@ class Example(BaseModel):
     author: str | None = None
     parent: str | None = None
     state: ExampleState = "ready"
+
+    @property
+    def corrects(self) -> bool:
+        """Whether it is a corrected decision itself: neither a rehearsal of one nor a followed answer."""
+        return self.kind == "correction" and self.parent is None and self.origin != "followed"

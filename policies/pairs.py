@@ -38,7 +38,7 @@ def correction_example(
     at least `train_above` count. Tool calls make no example: only the text of an answer is learned.
     """
     sure = [label for label in labels if label.verdict == "ignored" and label.confidence >= train_above]
-    if not sure or not _is_text(decision):
+    if not sure or decision.call_index > 0 or decision.turn.tool_calls or not decision.turn.content.strip():
         return None
     answer = decision.turn.content
     directions = _directions_of(sure, (*decision.directions, *stated))
@@ -92,26 +92,16 @@ def followed_example(
 ) -> Example | None:
     """Return a followed answer as one that is wanted by itself, or None where that is not sure.
 
-    For objectives that need no pairs. A direction must be known, and nothing may be called ignored.
+    For objectives that need no pairs: an ordinary answer that surely followed a direction that is known.
     """
+    ordinary = general_example(example_id, decision, labels)
     sure = [label for label in labels if label.verdict == "followed" and label.confidence >= train_above]
     directions = _directions_of(sure, decision.directions)
-    if not directions or not _is_text(decision) or decision.turn.interrupted:
-        return None
-    if worst([label.verdict for label in labels]) == "ignored":
+    if ordinary is None or not directions:
         return None
     text = " ".join(direction.text for direction in directions)
-    context = tuple(turn.message() for turn in decision.context)
-    return Example(
-        id=example_id,
-        kind="correction",
-        decision_id=decision.id,
-        direction=text,
-        context=context,
-        chosen=decision.turn.content,
-        twin_context=twin(context, text, detect),
-        origin="followed",
-    )
+    said = {"direction": text, "twin_context": twin(ordinary.context, text, detect)}
+    return ordinary.model_copy(update={**said, "kind": "correction", "origin": "followed"})
 
 
 def general_example(example_id: str, decision: DecisionPoint, labels: Sequence[Label]) -> Example | None:
@@ -129,11 +119,6 @@ def general_example(example_id: str, decision: DecisionPoint, labels: Sequence[L
         chosen=turn.content,
         origin="ordinary",
     )
-
-
-def _is_text(decision: DecisionPoint) -> bool:
-    turn = decision.turn
-    return decision.call_index == 0 and not turn.tool_calls and bool(turn.content.strip())
 
 
 def _directions_of(sure: Sequence[Label], directions: Sequence[Direction]) -> tuple[Direction, ...]:

@@ -49,7 +49,7 @@ def waiting(store: Store) -> list[Rehearsed]:
     return [
         Rehearsed(usable.example, frozenset(tried.get(usable.example.id, ())))
         for usable in examples.pending(store)
-        if usable.example.parent is None and usable.example.origin != "followed"
+        if usable.example.corrects
     ]
 
 

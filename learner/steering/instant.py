@@ -74,9 +74,10 @@ class InstantLayer:
         if not self._config.auto:
             return
         pending = (found.example for found in examples.pending(self._store))
-        waiting = {one.direction for one in pending if one.parent is None and one.origin != "followed"}
+        waiting = {example.direction for example in pending if example.corrects}
+        paired = [e for e in examples.ready(self._store) if e.origin != "followed"] if waiting else []
         for direction in waiting - {None}:
-            newest = [e for e in examples.ready(self._store) if e.direction == direction and e.rejected]
+            newest = [e for e in paired if e.direction == direction]
             self._renew(str(direction), newest[-self._config.most_pairs :])
 
     def read_ahead(self) -> None:
@@ -121,7 +122,7 @@ class InstantLayer:
         """Make the vector and switch it on. Raises InputError without any pair, GuardRefused as `on` does."""
         name, pairs = name_of(direction), from_examples(corrections)
         if not pairs:
-            raise InputError(f"no correction of it has both answers (of the newest {len(corrections)})")
+            raise InputError(f"no correction of it has a rejected answer (of the newest {len(corrections)})")
         ids = [ids_of(self._tokenizer, pair, ANSWER_TOKENS) for pair in pairs]
         directions = find_directions(self._model, ids)
         layers = directions.mean.shape[0]
