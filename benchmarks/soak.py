@@ -35,6 +35,7 @@ WARM_UP_SHARE = 0.2
 WARM_UP_STEPS = 8
 """What a step takes is taken at the first ones, and a learner may begin late."""
 _FEWEST = 40
+"""Samples that a growth is told from."""
 _START_S = 300.0
 
 

@@ -57,7 +57,8 @@ LEFT JOIN digest.sentences s ON s.text = x.direction;
 CREATE TEMP VIEW steps AS
 SELECT t.id, strftime('%Y-%m-%d %H:%M:%S', ifnull(t.finished, t.intent) / 1000, 'unixepoch') AS "when", t.state,
     (SELECT group_concat(direction, ' | ') FROM (SELECT DISTINCT c.direction FROM main.step_rows r
-        JOIN main.examples x ON x.id = r.example_id JOIN main.examples c ON c.id = ifnull(x.parent, x.id) WHERE r.step_id = t.id AND r.kind = 'correction')) AS learned,
+        JOIN main.examples x ON x.id = r.example_id JOIN main.examples c ON c.id = ifnull(x.parent, x.id)
+        WHERE r.step_id = t.id AND r.kind = 'correction')) AS learned,
     t.loss, t.learning_rate, t.replay_share, t.seconds,
     json_extract(t.detail, '$.gradient_norm') AS gradient_norm, json_extract(t.detail, '$.reason') AS reason,
     (SELECT v.id FROM main.versions v WHERE v.kind = 'train' AND t.id BETWEEN v.first_step AND v.last_step

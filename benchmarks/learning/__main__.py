@@ -53,6 +53,7 @@ def main() -> None:
         for cell in cells_of(seeds, quick=options.quick, baselines=options.baselines and not options.quick)
         if cell.name not in results.known and fnmatch(cell.name, options.only)
     ]
+    sys.stderr.write(f"{len(missing)} cells to measure, {len(results.known)} are in {options.cells}\n")
     if missing:
         _measure(missing, results)
     machine = f"{platform.machine()}, {os.cpu_count()} CPUs, one thread"
