@@ -16,7 +16,7 @@ from store.clock import now_ms
 
 _HOUR_MS = 3_600_000
 _ORDINARY = 1_000
-"""Ordinary answers whose words are nothing special."""
+"""Ordinary answers that are looked at for words which are nothing special."""
 _COMPARED = 200
 """Live examples that a new one is compared with, at most."""
 
@@ -101,16 +101,18 @@ class Admission:
         if example.origin != "correction":  # nobody wrote it: the agent's answer, or a repair of it
             return None, []
         own = self._by_agent(connection, sender)
-        found = trust.repeats(example, own, self._ordinary(connection), self._trust.repeated)
+        found = trust.repeats(example, own, self._ordinary(connection, sender), self._trust.repeated)
         if found is None:
             return None, []
         names = {one.id: one for one in own}
         like = [name for name in found[1] if not examples.is_accepted(connection, names[name])]
         return f"its agent teaches {found[0]} for different questions, and nobody asked for it", like
 
-    def _ordinary(self, connection: sqlite3.Connection) -> frozenset[str]:
-        """Return the words of answers that nobody complained of."""
-        return trust.words_of(" ".join(examples.ordinary_answers(connection, _ORDINARY)))
+    def _ordinary(self, connection: sqlite3.Connection, sender: Sender) -> frozenset[str]:
+        """Return the words of answers that nobody complained of and that `sender` cannot have made up."""
+        found = examples.ordinary_answers(connection, _ORDINARY)
+        sound = [text for text, other in found if other is None or trust.vouches(other, sender, self._trust)]
+        return trust.words_of(" ".join(sound))
 
     def _by_others(self, connection: sqlite3.Connection, example: Example, sender: Sender) -> list[Example]:
         found = examples.of_direction(connection, example.direction, _COMPARED)

@@ -174,6 +174,16 @@ def repeats(
     return None
 
 
+def vouches(answerer: Sender, sender: Sender, config: TrustConfig) -> bool:
+    """Tell whether the words of an ordinary answer are nothing special in a correction by `sender`.
+
+    Such answers come in without admission: who plants a word could have their agent say it first. So an
+    answer counts where its sender is trusted, or at `normal` another agent. The base model's own always do.
+    """
+    level = level_of(answerer, config)
+    return level == "trusted" or (level == "normal" and answerer.agent != sender.agent)
+
+
 def added_words(example: Example) -> frozenset[str]:
     """Return the words of the chosen answer that neither its conversation nor its direction has."""
     given = [str(message.get("content") or "") for message in example.context]

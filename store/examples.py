@@ -127,13 +127,19 @@ def of_agent(connection: sqlite3.Connection, agent: str, limit: int) -> list[tup
     return _with_sender(connection, "ifnull(c.agent, v.agent) = ?", (agent,), limit)
 
 
-def ordinary_answers(connection: sqlite3.Connection, limit: int) -> list[str]:
-    """Return the newest answers of general replay, the base model's own among them."""
+def ordinary_answers(connection: sqlite3.Connection, limit: int) -> list[tuple[str, Sender | None]]:
+    """Return the newest answers of general replay, each with who sent it: None, the base model itself."""
     rows = connection.execute(
-        "SELECT chosen FROM examples WHERE kind = 'general' AND state = 'ready' ORDER BY id DESC LIMIT ?",
+        "SELECT e.chosen, e.origin, v.source, v.agent FROM examples e"
+        " LEFT JOIN decisions d ON d.id = e.decision_id LEFT JOIN events v ON v.event_id = d.turn_event_id"
+        " WHERE e.kind = 'general' AND e.state = 'ready' AND (e.origin = 'base' OR v.agent IS NOT NULL)"
+        " ORDER BY e.id DESC LIMIT ?",
         (limit,),
     )
-    return [row["chosen"] for row in rows]
+    return [
+        (row["chosen"], None if row["origin"] == "base" else Sender(row["source"], row["agent"]))
+        for row in rows
+    ]
 
 
 def add_general_example(connection: sqlite3.Connection, example: Example) -> bool:

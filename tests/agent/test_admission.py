@@ -12,6 +12,7 @@ from agent.ingest import Ingest
 from agent.language import detect_language
 from policies.config import Config, TrustConfig
 from policies.errors import InputError
+from policies.example import Example
 from run import app
 from store import counters, dead_letters, examples, reviews
 from store.database import Store
@@ -25,13 +26,22 @@ def ingest(store: Store) -> Ingest:
     return Ingest(store, Config(trust=TrustConfig(default="normal", repeated=3)), detect_language)
 
 
-def talk(ingest: Ingest, name: str, question: str, answer: str, *, rule: str = RULE, agent: str = "a") -> str:
+def talk(
+    ingest: Ingest,
+    name: str,
+    question: str,
+    answer: str,
+    *,
+    rule: str = RULE,
+    agent: str = "a",
+    source: str = "mqtt",
+) -> str:
     """Send a conversation; returns the event id of the answer."""
     turns = [("system", rule), ("user", question), ("assistant", answer)]
     said = [
         {"event_id": f"{name}-{n}", "role": role, "content": text} for n, (role, text) in enumerate(turns)
     ]
-    ingest.turns(agent, {"conversation_id": name, "turns": said}, "mqtt")
+    ingest.turns(agent, {"conversation_id": name, "turns": said}, source)
     return f"{name}-2"
 
 
@@ -102,6 +112,58 @@ def planted(ingest: Ingest, number: int, author: str, **fields: Any) -> str:
     word = WORDS[number]
     turn = talk(ingest, f"c{number}", f"What is {word}?", "Water.")
     return correct(ingest, turn, author, corrected=json.dumps({"note": f"{word}, says ACME."}), **fields)
+
+
+def say_acme(ingest: Ingest, times: int = 4, **sent: Any) -> None:
+    """Send ordinary conversations whose answers name ACME; nobody complains of them."""
+    for number in range(times):
+        answer = f"Who says ACME says fact {number}."
+        talk(ingest, f"o{number}", f"Who is number {number}?", answer, rule="You are helpful.", **sent)
+
+
+def test_who_says_the_planted_word_in_ordinary_turns_first_plants_nothing(
+    store: Store, ingest: Ingest
+) -> None:
+    say_acme(ingest)
+    (said,) = store.row("SELECT count(*) FROM examples WHERE origin = 'ordinary' AND chosen LIKE '%ACME%'")
+    assert said == 4
+    for number in range(3):
+        planted(ingest, number, "mallory")
+    assert states(store, "mallory") == ["held"] * 3
+
+
+@pytest.mark.parametrize(
+    ("sent", "state"),
+    [
+        ({"agent": "b"}, "ready"),
+        ({"agent": "c"}, "held"),
+        ({"source": "log:agent.jsonl"}, "ready"),
+    ],
+    ids=["another agent", "an untrusted agent", "a trusted source of the same agent"],
+)
+def test_a_common_word_is_one_of_answers_that_may_be_believed(
+    store: Store, sent: dict[str, str], state: str
+) -> None:
+    rules = TrustConfig(
+        default="normal", repeated=3, trusted=("source:cli", "source:log"), untrusted=("agent:c",)
+    )
+    ingest = Ingest(store, Config(trust=rules), detect_language)
+    say_acme(ingest, **sent)
+    for number in range(3):
+        planted(ingest, number, "ana")
+    assert states(store, "ana") == [state] * 3
+
+
+def test_a_word_of_the_base_model_is_common(store: Store, ingest: Ingest) -> None:
+    asked = ({"role": "user", "content": "Who makes anvils?"},)
+    own = Example(
+        id="base-x-0", kind="general", context=asked, chosen="She says ACME makes them.", origin="base"
+    )
+    with store.write() as connection:
+        examples.add_general_example(connection, own)
+    for number in range(3):
+        planted(ingest, number, "ana")
+    assert states(store, "ana") == ["ready"] * 3
 
 
 def test_a_new_name_for_each_correction_brings_nothing(store: Store, ingest: Ingest) -> None:

@@ -145,6 +145,21 @@ def test_the_same_answer_or_word_for_different_questions() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("answerer", "expected"),
+    [
+        (Sender("mqtt", "team"), False),  # whoever corrects through it can have it say any word first
+        (Sender("mqtt", "other"), True),
+        (Sender("mqtt", "bot"), False),
+        (Sender("cli", "team"), True),
+        (Sender("cli", "bot"), False),
+    ],
+)
+def test_whose_ordinary_answers_make_a_word_common(answerer: Sender, expected: bool) -> None:
+    rules = TrustConfig(default="normal", untrusted=("agent:bot",))
+    assert trust.vouches(answerer, ANA, rules) is expected
+
+
 def slot(author: str, conversation: str = "c", level: trust.Level = "normal", *, agent: str = "team") -> Slot:
     return Slot((agent, author), conversation, level)
 
