@@ -1,13 +1,14 @@
-"""What is generated once for a state folder and kept in files of mode 0600: passwords, a token, a key."""
+"""What is generated once for a state folder and kept in files of mode 0600: passwords and a token."""
 
 from __future__ import annotations
 
 import json
-import os
 import secrets
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
+
+from store.secret_file import secret_in, write_once
 
 Role = Literal["heedloop", "agent"]
 """Who speaks on the embedded broker: heedloop and its owner, or agents, which give no commands."""
@@ -16,7 +17,6 @@ AGENT: Role = "agent"
 _CREDENTIALS: dict[Role, str] = {OWNER: "broker.json", AGENT: "broker.agent.json"}
 _PASSWORDS = "broker.passwords"
 _TOKEN = "http.token"
-_REDACTION = "redaction.key"
 
 
 def broker_url(home: Path, port: int, user: Role = OWNER) -> str:
@@ -28,7 +28,7 @@ def _password(home: Path, user: Role) -> str:
     path = home / _CREDENTIALS[user]
     if not path.exists():
         fresh = {"user": user, "password": secrets.token_urlsafe(24)}
-        _write_once(path, json.dumps(fresh))
+        write_once(path, json.dumps(fresh))
     return str(json.loads(path.read_text())["password"])
 
 
@@ -41,35 +41,10 @@ def password_file(home: Path) -> Path:
     hasher = PasswordHash((Argon2Hasher(),))
     lines = [f"{user}:{hasher.hash(_password(home, user))}\n" for user in _CREDENTIALS]
     path.unlink(missing_ok=True)
-    _write_once(path, "".join(lines))
+    write_once(path, "".join(lines))
     return path
 
 
 def http_token(home: Path) -> str:
     """Return the token that HTTP requests which change something must bear."""
-    return _secret(home / _TOKEN)
-
-
-def redaction_key(home: Path) -> bytes:
-    """Return the key of the hashes that stand in the place of secrets."""
-    return _secret(home / _REDACTION).encode()
-
-
-def _secret(path: Path) -> str:
-    if not path.exists():
-        _write_once(path, f"{secrets.token_urlsafe(32)}\n")
-    return path.read_text().strip()
-
-
-def _write_once(path: Path, text: str) -> None:
-    """Create the file whole and for the owner alone; where another process was first, its file stays."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    draft.touch(mode=0o600)
-    draft.write_text(text)
-    try:
-        os.link(draft, path)
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink()
+    return secret_in(home / _TOKEN)

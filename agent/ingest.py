@@ -20,7 +20,6 @@ from agent.conversations import Conversations
 from agent.flow import Refused
 from agent.inbound import Inbound
 from agent.judging import Judging, touched
-from agent.redaction import Redaction
 from agent.sources.piece import Piece
 from policies.config import Config
 from policies.constraints import Detect
@@ -45,6 +44,7 @@ from store import (
 )
 from store.clock import now_ms
 from store.database import Store
+from store.redaction import Redaction
 from store.wakeup import Process, notify
 
 log = structlog.get_logger(__name__)
@@ -225,7 +225,7 @@ class Ingest:
 
     def _command(self, connection: sqlite3.Connection, agent: str, payload: Payload, source: str) -> Outcome:
         try:
-            command = parse_command(_decoded(payload), now_ms())
+            command = self._redaction.command(parse_command(_decoded(payload), now_ms()))
         except InputError as error:
             self._bury(connection, source, [reject("command", str(error), payload)])
             return "rejected"

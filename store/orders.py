@@ -13,6 +13,7 @@ from policies.messages import CommandPayload
 from store import commands, state, wakeup
 from store.clock import new_id
 from store.database import Store
+from store.redaction import Redaction
 
 TIMEOUT_S = 300.0
 LOOK_EVERY_S = 0.1
@@ -28,10 +29,12 @@ def give(
 ) -> dict[str, Any]:
     """Write a command row and wait until the learner has carried it out; `tell` gets a line if it takes long.
 
+    What is a secret in the arguments does not reach the row: the learner gets the tag in its place.
     Raises Unreachable when no learner runs, GuardRefused when the learner refuses.
     """
     require_learner(store)
-    command = CommandPayload.model_validate({"event_id": new_id(), "command": name, "args": arguments})
+    given = CommandPayload.model_validate({"event_id": new_id(), "command": name, "args": arguments})
+    command = Redaction(home).command(given)
     with store.write() as connection:
         commands.insert(connection, agent, command)
     wakeup.notify(home, "learner")

@@ -8,11 +8,12 @@ from pathlib import Path
 from agent.inbound import Inbound
 from agent.ingest import Ingest
 from agent.language import detect_language
-from agent.redaction import Redaction
 from agent.sources.followed import FollowedFile
 from policies.config import Config
+from store import commands
 from store.database import Store
 from store.offsets import Offset
+from store.redaction import Redaction
 
 SECRET = "ghp_" + "a1B2c3D4" * 4 + "e5F6"
 
@@ -40,6 +41,9 @@ def test_nowhere_in_the_file_is_the_secret_that_came_by_every_way(store: Store, 
             ingest, "corrections", {**said, "direction": f"Never say {SECRET}", "corrected": f"{{{SECRET}}}"}
         )
     send(ingest, "turns", {"event_id": "1", "conversation_id": "c", "role": "user", "content": SECRET})
+    steer = {"action": "try", "prompts": [f"Who has {SECRET}?"], SECRET: {"deep": [SECRET]}}
+    send(ingest, "commands", {"event_id": "o", "command": "steer", "args": steer})
+    send(ingest, "commands", {"event_id": "p", "command": f"no {SECRET}", "args": {"a": SECRET}})
     send(ingest, "turns", b'{"broken": "' + SECRET.encode())
     log = tmp_path / "agent.jsonl"
     row = {"event_id": "7", "conversation_id": "d", "role": "user", "content": f"In a log: {SECRET}"}
@@ -54,6 +58,27 @@ def test_nowhere_in_the_file_is_the_secret_that_came_by_every_way(store: Store, 
     json.loads(
         json.loads(store.rows("SELECT tool_calls FROM events WHERE event_id = '3'")[0][0])[0]["arguments"]
     )
+
+
+def test_a_command_keeps_all_that_is_no_secret(store: Store) -> None:
+    ingest = Ingest(store, Config(), None)
+    plain = {
+        "action": "try",
+        "name": "loud-2",
+        "scale": 0.5,
+        "layer": None,
+        "random": True,
+        "to": "01JZ7Q3V8N4T5C6D7E8F9G0H1J",
+        "expression": "polite - 0.5 * loud",
+        "prompts": ["What does commit 4a7d1ed414474e4033ac29ccb8653d9b change?", "Why?"],
+    }
+    send(ingest, "commands", {"event_id": "o", "command": "steer", "args": plain})
+    asked = {**plain, "prompts": [f"Use {SECRET} now.", "Why?"]}
+    send(ingest, "commands", {"event_id": "p", "command": "steer", "args": asked})
+    first, second = commands.waiting(store)
+    assert first.args == plain
+    tag = Redaction(store.path.parent).text(SECRET)
+    assert second.args == {**plain, "prompts": [f"Use {tag} now.", "Why?"]}
 
 
 def test_the_same_secret_has_one_tag_and_another_home_another(tmp_path: Path) -> None:

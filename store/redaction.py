@@ -1,4 +1,4 @@
-"""Take secrets out of what arrives before it is stored: tags with a hash that only this store's key gives.
+"""Take secrets out of what is said before it is stored: tags with a hash that only this store's key gives.
 
 The same secret gets the same tag, so that a reader can follow it; without the key in the state folder nobody
 can try guesses against the tags.
@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
-from agent.credentials import redaction_key
-from policies.messages import CorrectionPayload
+from policies.messages import CommandPayload, CorrectionPayload
 from policies.parsing import Rejected
 from policies.redaction import redact
 from policies.turn import Turn
+from store.secret_file import secret_in
 
+_KEY = "redaction.key"
 _DIGEST_BYTES = 3
 
 
@@ -22,7 +24,7 @@ class Redaction:
     """Redacts for one state folder; the key is made on first use."""
 
     def __init__(self, home: Path) -> None:
-        self._key = redaction_key(home)
+        self._key = secret_in(home / _KEY).encode()
 
     def text(self, text: str) -> str:
         """Return the text without secrets; the very same object where it holds none."""
@@ -48,9 +50,22 @@ class Redaction:
         clean = {name: None if text is None else self.text(text) for name, text in written.items()}
         return correction if clean == written else correction.model_copy(update=clean)
 
+    def command(self, command: CommandPayload) -> CommandPayload:
+        """Return the command with every text of its arguments redacted, however deep it lies."""
+        return command.model_copy(update={"args": self._argument(command.args)})
+
     def letter(self, letter: Rejected) -> Rejected:
         """Return the dead letter with payload and reason redacted."""
         return Rejected(letter.place, self.text(letter.reason), self.text(letter.payload), letter.size)
+
+    def _argument(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, list | tuple):
+            return [self._argument(part) for part in value]
+        if isinstance(value, dict):
+            return {self.text(name): self._argument(part) for name, part in value.items()}
+        return value
 
     def _tag(self, kind: str, secret: str) -> str:
         digest = hashlib.blake2b(
