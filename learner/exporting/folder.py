@@ -18,6 +18,7 @@ from learner.model import load_model
 from learner.probing.material import load_material
 from learner.probing.suite import spread_over_directions
 from learner.rehearsal import follows
+from learner.versioning.files import keep_private
 from policies.errors import ConfigError, InputError
 from policies.example import Example
 from store.versions import Version
@@ -55,13 +56,14 @@ def export_adapter(
         tell(f"rank {rank} keeps {energy:.1%} of what changed in matrices")
     fresh = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
+    fresh.mkdir(mode=0o700, parents=True)
     try:
         adapter = write_adapter(fresh, changes(archive, version), linear, rank, base, tell)
         measured = None if learned is None else _measured(archive, version, fresh, learned, max_tokens, tell)
         ids = (versions[0].id, version.id)
         page = card(folder.name, base, archive.model_hash, ids, adapter, measured)
         (fresh / "README.md").write_text(page)
+        keep_private(fresh)
         if folder.exists():
             folder.rmdir()
         fresh.rename(folder)

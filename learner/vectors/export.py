@@ -13,6 +13,7 @@ from learner.vectors.blocks import Deltas, spans
 from learner.vectors.checkpoint import Checkpoint
 from learner.vectors.file import VectorFile
 from learner.vectors.stream import TensorWriter
+from learner.versioning.files import keep_private
 from policies.errors import InputError
 
 _COPIED = ("*.json", "*.jinja", "tokenizer*", "*.model", "*.txt")
@@ -93,11 +94,13 @@ def _moved(base: Checkpoint, deltas: Deltas, scale: float, name: str, start: int
 def _new_folder(folder: Path) -> Path:
     if folder.exists() and any(folder.iterdir()):
         raise InputError(f"{folder}: is not empty; give a new folder")
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    keep_private(folder)
     return folder
 
 
 def _write_card(vector: VectorFile, base: str, folder: Path, library: str, what: str, use: str) -> None:
+    """Write the card, the last file of the folder."""
     told, numbers = vector.description, vector.description.summary
     text = _CARD.format(
         library=library,
@@ -115,3 +118,4 @@ def _write_card(vector: VectorFile, base: str, folder: Path, library: str, what:
         use=use,
     )
     (folder / "README.md").write_text(text)
+    keep_private(folder)

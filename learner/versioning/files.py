@@ -1,4 +1,6 @@
-"""Files that are whole or not there at all, and the fingerprint by which damage shows."""
+"""Files that are whole or not there at all, for their owner alone, and the fingerprint by which damage
+shows.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +21,13 @@ def publish(partial: Path, path: Path) -> None:
     _sync(partial, os.O_RDONLY)
     os.replace(partial, path)
     _sync(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def keep_private(folder: Path) -> None:
+    """Let nobody but the owner into a folder of weights and its files, as in the state folder."""
+    folder.chmod(0o700)
+    for path in folder.iterdir():
+        path.chmod(0o600)
 
 
 def sha256_of(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,20 @@ def test_an_exported_version_is_a_checkpoint_with_the_live_weights(system: Syste
     run(system, "export", "base", str(tmp_path / "base"))
     same = load_file(tmp_path / "base" / "model.safetensors")
     assert all(torch.equal(same[name], base[name]) for name in base)
+
+
+def test_an_export_is_its_owners_alone_whatever_the_umask_and_the_folder_before(
+    system: System, tmp_path: Path
+) -> None:
+    folder = tmp_path / "exported"
+    folder.mkdir(mode=0o755)
+    before = os.umask(0)
+    try:
+        run(system, "export", "live", str(folder))
+    finally:
+        os.umask(before)
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
 
 
 def test_prune_keeps_the_newest_the_named_and_what_they_need(

@@ -95,6 +95,8 @@ def test_what_is_lost_is_measured_and_written_down(system: System, tmp_path: Pat
     assert all(f"`{name}`" in page for name in told["left_out"])
     whole = load_file(system.archive.model_dir / "model.safetensors")
     assert all(whole[name].ndim == 1 for name in told["left_out"])
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "a").iterdir()} == {0o600}
 
 
 def test_more_rank_keeps_more(system: System, tmp_path: Path) -> None:

@@ -118,6 +118,20 @@ def test_an_exported_checkpoint_is_base_plus_scaled_vector(
     assert HASH in (tmp_path / "out" / "README.md").read_text()
 
 
+@pytest.mark.parametrize("whole", [False, True])
+def test_an_export_is_its_owners_alone(
+    library: Library, base: Checkpoint, tmp_path: Path, whole: bool
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir(mode=0o755)
+    if whole:
+        export_checkpoint(library.open("a"), 0.5, base, "tiny", out)
+    else:
+        export_vector(library.open("a"), "tiny", out)
+    assert out.stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in out.iterdir()} == {0o600}
+
+
 def test_an_exported_vector_is_the_file_with_a_card(library: Library, tmp_path: Path) -> None:
     path = export_vector(library.open("a"), "tiny", tmp_path / "out")
     assert VectorFile(path).description == library.open("a").description
