@@ -11,12 +11,15 @@ from store.database import Store
 def matrix(store: Store) -> dict[str, Any]:
     """Return `directions`, and `stages`, oldest first: one for each accepted probe run that scored any.
 
-    A stage has `version`, `step`, `created`, and by direction `[follow-rate, items]`. `backward_transfer` is
-    the mean, over directions scored more than once, of the last rate less the first (arXiv 1706.08840).
+    A stage has `version`, `step`, `created`, by direction `[follow-rate, items]`, and `general`, the values
+    of the other probes. `backward_transfer` is the mean, over directions scored more than once, of the last
+    rate less the first (arXiv 1706.08840).
     """
     named = {row["id"]: row["direction"] or "" for row in store.rows("SELECT id, direction FROM examples")}
     runs = store.rows(
-        "SELECT p.version_id, p.step_id, p.created, v.items FROM probes p JOIN probe_values v"
+        "SELECT p.version_id, p.step_id, p.created, v.items, (SELECT json_group_object(o.name, o.value)"
+        " FROM probe_values o WHERE o.probe_id = p.id AND o.name != 'follow') AS general"
+        " FROM probes p JOIN probe_values v"
         " ON v.probe_id = p.id WHERE v.name = 'follow' AND p.verdict != 'breach' ORDER BY p.id"
     )
     stages = [
@@ -25,6 +28,7 @@ def matrix(store: Store) -> dict[str, Any]:
             "step": run["step_id"],
             "created": run["created"],
             "follow": _rates(json.loads(run["items"]), named),
+            "general": json.loads(run["general"]),
         }
         for run in runs
     ]

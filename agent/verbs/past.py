@@ -55,7 +55,7 @@ def show_history(config: Config, version: str | None, *, json: bool) -> None:
 
 
 def show_forgetting(config: Config, *, json: bool) -> None:
-    """Print how well each learned direction is followed after each version, as a heat map of text."""
+    """Print how well each learned direction is followed after each version, and what else was probed."""
     with open_read_only(home_of(config)) as store:
         found = forgetting_of.matrix(store)
     if json:
@@ -65,6 +65,9 @@ def show_forgetting(config: Config, *, json: bool) -> None:
     columns = ("direction", *(f"step {stage['step']}" for stage in stages))
     rows = [(name, *(_heat(stage["follow"].get(name)) for stage in stages)) for name in found["directions"]]
     print_table("follow-rate of what was learned, after each check (items)", columns, rows)
+    probes = list(dict.fromkeys(name for stage in stages for name in stage["general"]))
+    general = [(name, *(stage["general"].get(name, "-") for stage in stages)) for name in probes]
+    print_table("the other probes", ("probe", *columns[1:]), general)
     if found["backward_transfer"] is not None:
         print_table("backward transfer (last less first)", ("mean",), [(found["backward_transfer"],)])
 

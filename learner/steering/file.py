@@ -32,7 +32,8 @@ _KEY = "heedloop"
 class SteeringVector(BaseModel):
     """What a steering vector is. `norm` is its length at `layer` with scale 1 (times `strength`).
 
-    `directions` are those of the stored corrections that it was made of, word for word.
+    `directions` are those of the stored corrections that it was made of, word for word; `examples` the ids of
+    those that made an instant one.
     `off` and `on` are the shares of answers that showed the behaviour without it and with it, where it was
     chosen by answers; `judge` says who judged them. `nll_ratio`: general NLL, in times of that without it.
     """
@@ -48,6 +49,7 @@ class SteeringVector(BaseModel):
     pairs: int
     source: str
     directions: tuple[str, ...] = ()
+    examples: tuple[str, ...] = ()
     off: float | None = None
     on: float | None = None
     nll_ratio: float | None = None

@@ -22,7 +22,7 @@ from learner.steering.strength import as_strong_as
 from policies.config import SteeringConfig
 from policies.errors import GuardRefused, InputError
 from policies.example import Example
-from store import examples, outbox, probes, versions
+from store import examples, outbox, probes, quarantine, versions
 from store.database import Store
 from store.steering import Slot
 
@@ -64,13 +64,17 @@ class InstantLayer:
         self._store, self._config, self._live, self._vectors = store, config, live, vectors
         self._model, self._tokenizer, self._general = model, tokenizer, general
         self._tried: dict[str, _Tried] = {}
+        self._judged: tuple[str | None, int] | None = None
 
     def look(self) -> None:
         """Make or renew the vector of each direction with new corrections that are still to be trained on.
 
+        What has an example in quarantine goes first, also where no more are made.
+
         A rehearsal under another argument is no direction of its own. One that is refused is tried again
         when another version is in force, or after the next correction.
         """
+        self._let_go()
         if not self._config.auto:
             return
         pending = (found.example for found in examples.pending(self._store))
@@ -104,6 +108,31 @@ class InstantLayer:
         elif slot.scale - (1 - followed) >= STEP:
             self._live.on(slot.model_copy(update={"scale": 1 - followed}))
 
+    def _let_go(self) -> None:
+        """Switch off each vector of which an example is in quarantine: a rollback may leave it on.
+
+        Those that are left, or come back, make a new one while they are to be trained on.
+        """
+        now = self._version(), quarantine.last(self._store)
+        if now == self._judged:
+            return
+        for slot in self._live.slots():
+            out = quarantine.among(self._store, self._made_of(slot))
+            if out:
+                why = f"made of {', '.join(out)}, in quarantine"
+                done = self._live.off(slot.name, why)
+                with self._store.write() as connection:
+                    outbox.alert(connection, f"steering {slot.name} off, version {done['version']}: {why}")
+                self._tried = {d: tried for d, tried in self._tried.items() if name_of(d) != slot.name}
+        self._judged = now
+
+    def _made_of(self, slot: Slot) -> tuple[str, ...]:
+        """Return the examples in a vector: none where it was made by hand, or its file is gone."""
+        try:
+            return self._vectors.open(slot.name, slot.vector_id).examples
+        except InputError:
+            return ()
+
     def _renew(self, direction: str, corrections: list[Example]) -> None:
         before, made_of = self._tried.get(direction), tuple(example.id for example in corrections)
         if before == _Tried(made_of) or before == _Tried(made_of, self._version()):
@@ -120,7 +149,8 @@ class InstantLayer:
 
     def _make(self, direction: str, corrections: list[Example]) -> None:
         """Make the vector and switch it on. Raises InputError without any pair, GuardRefused as `on` does."""
-        name, pairs = name_of(direction), from_examples(corrections)
+        name, used = name_of(direction), [one for one in corrections if from_examples([one])]
+        pairs = from_examples(used)
         if not pairs:
             raise InputError(f"no correction of it has a rejected answer (of the newest {len(corrections)})")
         ids = [ids_of(self._tokenizer, pair, ANSWER_TOKENS) for pair in pairs]
@@ -137,6 +167,7 @@ class InstantLayer:
             pairs=len(pairs),
             source="corrections, at once",
             directions=(direction,),
+            examples=tuple(one.id for one in used),
         )
         self._vectors.keep(vector, directions)
         log.info("instant vector", name=name, layer=layer, strength=round(vector.strength, 2))

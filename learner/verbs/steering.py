@@ -159,7 +159,7 @@ def try_vector(
     """Ask the live server with the vector and without. Others are steered meanwhile.
 
     No version is made. The prompts and answers stay in the store's row of this command, and in the learner's
-    log, and go to the bus.
+    log, and go to the bus. A secret in a prompt is replaced before it is asked.
     """
     with opened(write=True) as house:
         done = house.order("steer", _trial(house, name, prompts, scale, layer))

@@ -4,101 +4,36 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from small_system import CONFIG, CORRECTIONS, System, correction_of, fill, make_model, serve
+from small_system import CONFIG, CORRECTIONS, System, correction_of, make_model
+from steering_bench import MOST_NLL, Bench, steering_bench, steering_of
 from torch import Tensor
 from typer.testing import CliRunner
 
 from learner import process
 from learner.base_model import model_hash
-from learner.commands import carry_out
 from learner.probing.material import load_material
 from learner.probing.scores import mean_nll
 from learner.rounds import Rounds
 from learner.steering import choice, general, making
 from learner.steering.activations import steered
-from learner.steering.file import EARLIER, Steering
+from learner.steering.file import EARLIER
 from learner.steering.general import GeneralText
 from learner.steering.instant import PASSAGES, InstantLayer, name_of
-from learner.steering.live import AT_ONCE, LiveSteering
+from learner.steering.live import AT_ONCE
 from learner.steering.strength import MOST
 from learner.verbs import steering
 from policies.config import RehearsalConfig, SteeringConfig
 from policies.errors import GuardRefused
-from policies.messages import CommandPayload
-from store import commands, examples, probes, state, steps, versions
-from store.clock import new_id
-from store.database import open_store
+from store import examples, state, versions
 
 DIRECTION = "Answer in capitals."
-MOST_NLL = 1.5
-
-
-@dataclass
-class Judge:
-    """Says what general text suffers."""
-
-    cost: Callable[[Tensor], float] = lambda rows: 1.0
-
-    def __call__(self, rows: Tensor) -> float:
-        return self.cost(rows)
-
-
-@dataclass
-class Bench:
-    """A system with its steering; `judge.cost` is what general text is said to suffer under rows."""
-
-    system: System
-    live: LiveSteering
-    instant: InstantLayer
-    judge: Judge
-
-    def order(self, live: LiveSteering | None = None, **arguments: Any) -> dict[str, Any]:
-        """Give the command `steer` as the command line does; a refusal comes back as {"reason"}."""
-        store, lineage, rounds = self.system.store, self.system.lineage, self.system.rounds
-        command = CommandPayload(event_id=new_id(), command="steer", args=arguments)
-        with store.write() as connection:
-            commands.insert(connection, "test", command)
-        carry_out(store, command, lineage, rounds, (live or self.live).handlers())
-        ended = commands.outcome(store, command.event_id)
-        assert ended is not None
-        return ended[1]
-
-    def rows(self) -> Tensor:
-        """What the server adds now."""
-        return self.system.live.steering()
-
-    def silent(self) -> bool:
-        """Whether the server adds nothing at all."""
-        return not self.system.live.steers and not self.rows().any()
-
-    def probed(self, follow_rate: float) -> None:
-        """Write an accepted run of the probes in which the weights follow so many of what was learned."""
-        learned = [example.id for example in examples.learned(self.system.store)]
-        followed = round(follow_rate * len(learned))
-        with self.system.store.write() as connection:
-            probes.add(
-                connection,
-                step_id=steps.last_confirmed(self.system.store),
-                version_id=self.system.lineage.version.id,
-                verdict="accept",
-                reason="",
-                seconds=0.0,
-                scores={"follow": {item: float(n < followed) for n, item in enumerate(learned)}},
-            )
-
-
-def steering_of(system: System, vectors: Steering, judge: Judge, url: str = "http://127.0.0.1:1") -> Any:
-    """The live steering of a system whose server answers at a URL."""
-    parts = system.store, system.live, system.lineage, system.rounds
-    return LiveSteering(*parts, vectors, judge, MOST_NLL, url, "tiny")
 
 
 def correct(system: System, name: str, direction: str = DIRECTION, rejected: str | None = "No.") -> None:
@@ -130,20 +65,8 @@ def model_dir(smollm2_path: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 @pytest.fixture
 def bench(model_dir: Path, tmp_path: Path, owner: Any) -> Iterator[Bench]:
-    store = open_store(tmp_path / "home")
-    fill(store)
-    store.close()
-    serve(tmp_path, model_dir, owner.process.pid)
-    system = System(tmp_path, model_dir)
-    system.lineage.settle()
-    vectors = Steering(tmp_path / "home", model_hash(model_dir))
-    judge = Judge()
-    live = steering_of(system, vectors, judge)
-    rules = SteeringConfig(auto=True, most_pairs=4)
-    text = GeneralText(system.model, system.tokenizer, load_material().drawn(0).texts)
-    instant = InstantLayer(system.store, rules, live, vectors, system.model, system.tokenizer, text)
-    yield Bench(system, live, instant, judge)
-    system.close()
+    with steering_bench(model_dir, tmp_path, owner.process.pid) as opened:
+        yield opened
 
 
 def test_a_correction_switches_its_vector_on_before_anything_is_trained(bench: Bench) -> None:

@@ -1,4 +1,4 @@
-"""The quarantine: why, how far, and that nothing comes back without a word."""
+"""The quarantine: why, how far, and that only a word, or the search for the cause, brings back."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_forgetting_shows_each_direction_at_each_check(store: Store) -> None:
                 verdict="accept",
                 reason="",
                 seconds=1,
-                scores={"follow": score},
+                scores={"follow": score, "facts": {"q": 1.0, "r": 0.0}},
             )
     found = forgetting.matrix(store)
     assert found["directions"] == ["Rule a.", "Rule b."]
@@ -98,5 +98,6 @@ def test_forgetting_shows_each_direction_at_each_check(store: Store) -> None:
         {"Rule a.": [1.0, 1]},
         {"Rule a.": [0.0, 1], "Rule b.": [1.0, 1]},
     ]
+    assert [stage["general"] for stage in found["stages"]] == [{"facts": 0.5}] * 2
     assert found["backward_transfer"] == -1.0
     assert probes.best_follow(store) == {"follow": {"a": 1.0, "b": 1.0}}
