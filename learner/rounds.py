@@ -10,6 +10,7 @@ from math import isfinite
 
 import structlog
 
+from learner.allocator import give_back
 from learner.causes import Causes, guilty
 from learner.lineage import Lineage, version_event
 from learner.live.client import LiveWeights
@@ -88,7 +89,7 @@ class Rounds:
         Returns whether corrections are left to prepare.
         """
         pending = examples.pending(self._store)
-        general = examples.general(self._store, GENERAL_POOL)
+        general = self._general()
         window, known = self._window(pending), self._trainer.row_book.example_ids
         fresh = [found.example.id for found in window if found.example.id not in known]
         later = set(fresh[TWINS_AHEAD:])
@@ -152,6 +153,11 @@ class Rounds:
 
     def check(self) -> bool:
         """Probe the live weights; make them a durable version, or roll them back. True when kept."""
+        kept = self._is_kept()
+        give_back()
+        return kept
+
+    def _is_kept(self) -> bool:
         run, judged = self._watch.look(self._lineage.version.id)
         if judged.breach:
             self._record(run, "breach", "; ".join(judged.reasons))
@@ -254,7 +260,7 @@ class Rounds:
         """Choose what fills the next batch, nothing when nothing waits."""
         training = self._config.training
         rng = random.Random(f"{training.seed}/{steps.decided(self._store)}")
-        general = self._trainable(examples.general(self._store, GENERAL_POOL))
+        general = self._trainable(self._general())
         allowed = self._trainable(self._window(pending))
         earlier = self._earlier(pending if allowed else [])
         slots = replay.compose(
@@ -267,6 +273,11 @@ class Rounds:
         )
         drawn = [earlier[slot.example_id] for slot in slots if slot.kind == "reminder"]
         return slots if len(self._trainable(drawn)) == len(drawn) else self._slots(pending)
+
+    def _general(self) -> list[Usable]:
+        """Return what replay is drawn from: new ordinary turns and the pool, without what a probe asks."""
+        found = examples.general(self._store, GENERAL_POOL)
+        return [one for one in found if not self._suite.asks(one.example.context)]
 
     def _earlier(self, pending: Sequence[Usable]) -> dict[str, Usable]:
         """Return what was learned in earlier rounds and is not corrected now; no rows are made of it yet."""

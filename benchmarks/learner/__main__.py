@@ -1,10 +1,11 @@
 """What a step of the learner costs, beside the usual ways. Last line: one JSON object.
 
-`python -m benchmarks.learner --json` (about twenty minutes; each part is kept in a file, so that an
-interrupted run goes on where it was). Context-frozen against full backpropagation and gradient checkpointing,
-lm_head on the labelled positions in all; one pass over a conversation against one for each decision; Apollo
-against AdamW; gradients applied in backward against whole ones. One thread, and the type that this CPU is
-fastest in.
+`python -m benchmarks.learner --json [--model MODEL]` (about twenty minutes; each part is kept in a file, so
+that an interrupted run goes on where it was). MODEL is `smollm2` or a folder, such as the hybrid that
+`run.py experiment make-hybrid --toy` makes. Context-frozen against full backpropagation and gradient
+checkpointing, lm_head on the labelled positions in all; one pass over a conversation against one for each
+decision; Apollo against AdamW; gradients applied in backward against whole ones. One thread, and the type
+that this CPU is fastest in.
 """
 
 from __future__ import annotations
@@ -30,23 +31,23 @@ TYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 LONG = 2048
 
 
-def every_cell() -> dict[str, Callable[[], dict[str, Any]]]:
-    """Return what can be measured, by name."""
-    found: dict[str, Callable[[], dict[str, Any]]] = {"conversation": passes.one_pass}
+def every_cell(model: str) -> dict[str, Callable[[], dict[str, Any]]]:
+    """Return what can be measured of a model, by name."""
+    found: dict[str, Callable[[], dict[str, Any]]] = {"conversation": partial(passes.one_pass, model)}
     for context in CONTEXTS:
-        found[f"pass-{context}"] = partial(passes.speed, context)
+        found[f"pass-{context}"] = partial(passes.speed, model, context)
         for way in passes.WAYS:
-            found[f"pass-{context}-{way}-memory"] = partial(passes.memory, way, context)
+            found[f"pass-{context}-{way}-memory"] = partial(passes.memory, model, way, context)
     for kind, dtype in TYPES.items():
-        found[f"optimizers-{kind}"] = partial(optimizers.speed, dtype)
+        found[f"optimizers-{kind}"] = partial(optimizers.speed, model, dtype)
     for name in (*optimizers.RANKS, "fused", "foreach"):
-        found[f"{name}-memory"] = partial(optimizers.memory, name)
+        found[f"{name}-memory"] = partial(optimizers.memory, model, name)
     for name in optimizers.RANKS:
-        found[f"{name}-share"] = partial(optimizers.share, name)
+        found[f"{name}-share"] = partial(optimizers.share, model, name)
     for context in (0, LONG):
-        found[f"gradients-{context}"] = partial(optimizers.way_speed, context)
+        found[f"gradients-{context}"] = partial(optimizers.way_speed, model, context)
     for way in optimizers.GRADIENTS:
-        found[f"gradients-{way}-memory"] = partial(optimizers.way_memory, way)
+        found[f"gradients-{way}-memory"] = partial(optimizers.way_memory, model, way)
     return found
 
 
@@ -61,6 +62,7 @@ def context_frozen(cells: Cells, context: int) -> dict[str, Any]:
         "speedup_vs_checkpointing": seconds["checkpointed"] / seconds["frozen"],
         "memory_ratio_vs_checkpointing": mib["frozen"] / mib["checkpointed"],
         "extra_mib": mib,
+        "n_memory": 1,
         **measured,
     }
 
@@ -100,7 +102,7 @@ def gradients(cells: Cells) -> dict[str, Any]:
         found["step_ratio" if not context else f"step_ratio_with_{context}"] = (
             seconds["in_backward"] / seconds["whole"]
         )
-    return found
+    return found | {"n": cells.get("gradients-0")["n"], "n_memory": 1}
 
 
 def main() -> None:
@@ -111,16 +113,20 @@ def main() -> None:
         "--cells", type=Path, default=kept, help="where parts are kept (default: %(default)s)"
     )
     parser.add_argument("--fresh", action="store_true", help="measure all parts again")
-    parser.add_argument("--cell", choices=sorted(every_cell()), help="measure one part, and keep nothing")
+    parser.add_argument("--model", default="smollm2", help="`smollm2` or a checkpoint folder")
+    parser.add_argument(
+        "--cell", choices=sorted(every_cell("smollm2")), help="measure one part, and keep nothing"
+    )
     parser.add_argument("--json", action="store_true", help="the last line is JSON anyway")
     arguments = parser.parse_args()
     if arguments.cell:
-        print(json.dumps(every_cell()[arguments.cell]()))
+        print(json.dumps(every_cell(arguments.model)[arguments.cell]()))
         return
     if arguments.fresh:
         arguments.cells.unlink(missing_ok=True)
-    cells = Cells(arguments.cells)
+    cells = Cells(arguments.cells, arguments.model)
     found = {
+        "model": arguments.model,
         "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, 1 thread, {compute_dtype()}",
         "apollo": {name: apollo(cells, name) for name in optimizers.RANKS},
         "adamw": {kind: cells.get(f"{kind}-memory") for kind in ("fused", "foreach")},

@@ -6,9 +6,9 @@ little, and no measurement here waits for anything.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
+import platform
 import subprocess
 import sys
 import time
@@ -16,6 +16,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+from learner.allocator import give_back
+from learner.model import compute_dtype
 
 MIB = 1 << 20
 
@@ -34,7 +37,7 @@ def side_by_side(ways: Mapping[str, Callable[[], object]], repeats: int) -> dict
 
 def extra_mib(run: Callable[[], object]) -> float:
     """Return by how much the peak of memory while `run` runs exceeds what the process held before, in MiB."""
-    ctypes.CDLL(None).malloc_trim(0)  # what is freed but not given back would count as held
+    give_back()  # what is freed and kept would count as held
     Path("/proc/self/clear_refs").write_text("5")
     before = _status("VmRSS")
     run()
@@ -48,11 +51,14 @@ def _status(field: str) -> int:
 
 
 class Cells:
-    """Results that are there already, in a file that is written after each cell."""
+    """Results that are there already, in a file that is written after each cell: of one model, one CPU."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._known: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    def __init__(self, path: Path, model: str) -> None:
+        self._path, self._model = path, model
+        self._of = f"{model} on {platform.processor() or platform.machine()}, {compute_dtype()}"
+        kept: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+        self._all = kept
+        self._known: dict[str, Any] = kept.setdefault(self._of, {})
 
     def get(self, name: str) -> dict[str, Any]:
         """Return a cell, measured now in its own process if need be. Raises RuntimeError if it fails."""
@@ -60,12 +66,14 @@ class Cells:
             sys.stderr.write(f"{name} ...\n")
             began = time.monotonic()
             environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-            command = [sys.executable, "-m", "benchmarks.learner", "--cell", name]
+            command = [sys.executable, "-m", "benchmarks.learner", "--model", self._model, "--cell", name]
             done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
             if done.returncode:
                 raise RuntimeError(f"cell {name!r} ended with {done.returncode}")
             self._known[name] = json.loads(done.stdout.splitlines()[-1])
             sys.stderr.write(f"{name}: {self._known[name]} ({time.monotonic() - began:.0f} s)\n")
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._path.write_text(json.dumps(self._known, indent=1))
+            partial = self._path.with_suffix(".partial")
+            partial.write_text(json.dumps(self._all, indent=1))
+            partial.replace(self._path)
         return dict(self._known[name])

@@ -29,9 +29,9 @@ REPEATS = 7
 STEPS = 6
 
 
-def tensors(dtype: torch.dtype) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Return the weights that learn, and gradients of their shapes."""
-    model, _ = ready()
+def tensors(name: str, dtype: torch.dtype) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return the weights of a model that learn, and gradients of their shapes."""
+    model, _ = ready(name)
     weights = {name: p.detach().to(dtype).clone() for name, p in trainable(model).items()}
     drawn = torch.Generator().manual_seed(0)
     return weights, {
@@ -74,9 +74,9 @@ def exact_apollo(weights: dict[str, Tensor], gradients: dict[str, Tensor], rank:
     return step
 
 
-def speed(dtype: torch.dtype) -> dict[str, Any]:
+def speed(model: str, dtype: torch.dtype) -> dict[str, Any]:
     """Return the seconds of all optimizers on tensors of one type."""
-    weights, gradients = tensors(dtype)
+    weights, gradients = tensors(model, dtype)
     ways = {kind: adamw(weights, gradients, **{kind: True}) for kind in ("fused", "foreach")}
     copies = [{name: w.clone() for name, w in weights.items()} for _ in RANKS]
     for (name, rank), copy in zip(RANKS.items(), copies, strict=True):
@@ -86,9 +86,9 @@ def speed(dtype: torch.dtype) -> dict[str, Any]:
     return {"seconds": side_by_side(ways, REPEATS), "n": REPEATS}
 
 
-def memory(name: str) -> dict[str, Any]:
+def memory(model: str, name: str) -> dict[str, Any]:
     """Return what an optimizer's state and steps add to memory (fp32 tensors), and the accounted bytes."""
-    weights, gradients = tensors(torch.float32)
+    weights, gradients = tensors(model, torch.float32)
     count = sum(weight.numel() for weight in weights.values())
     if name in RANKS:
         moments = Apollo(weights, RATE, RANKS[name]).state_dict()
@@ -111,13 +111,13 @@ def memory(name: str) -> dict[str, Any]:
         step()
 
     weight_copy = 0.0 if name in RANKS else 4 * count / MIB
-    return {"peak_mib": extra_mib(run) - weight_copy, "state_bytes": accounted}
+    return {"peak_mib": extra_mib(run) - weight_copy, "state_bytes": accounted, "n": 1}
 
 
-def training(rank: int, gradients: str = "whole") -> tuple[Trainer, list[Row]]:
+def training(name: str, rank: int, gradients: str = "whole") -> tuple[Trainer, list[Row]]:
     """Return a trainer, and a batch of three corrections and one general row."""
-    model, tokenizer = ready()
-    base, _ = load_model(resolve_model("smollm2", lambda what, part: None))
+    model, tokenizer = ready(name)
+    base, _ = load_model(resolve_model(name, lambda what, part: None))
     config = TrainingConfig.model_validate({"rank": rank, "gradients": gradients})
     trainer = Trainer(model, tokenizer, base, config, 0)
     answer = " ".join(["Most people know it from every day, and few have thought about it."] * 5)
@@ -128,9 +128,9 @@ def training(rank: int, gradients: str = "whole") -> tuple[Trainer, list[Row]]:
     return trainer, [trainer.rows_for(example)[0] for example in (*examples, general())]
 
 
-def share(name: str) -> dict[str, Any]:
+def share(model: str, name: str) -> dict[str, Any]:
     """Return what part of a training step taking and applying an optimizer's step is, rounding included."""
-    trainer, rows = training(RANKS[name])
+    trainer, rows = training(model, RANKS[name])
     taken: dict[str, list[float]] = {"backward": [], "apply": []}
     for _ in range(STEPS + 1):
         began = time.process_time()
@@ -149,21 +149,22 @@ def share(name: str) -> dict[str, Any]:
     }
 
 
-def way_speed(context: int) -> dict[str, Any]:
+def way_speed(model: str, context: int) -> dict[str, Any]:
     """Return the seconds of a step with whole gradients and with each applied in backward."""
-    trainers = {way: training(RANKS["r64"], way) for way in GRADIENTS}
+    trainers = {way: training(model, RANKS["r64"], way) for way in GRADIENTS}
 
     def step(way: str) -> None:
         trainer, rows = trainers[way]
-        trainer.step([*rows, row_of(context)] if context else rows, RATE, lambda name, value: None)
+        longer = [row_of(trainer.model, context)] if context else []
+        trainer.step([*rows, *longer], RATE, lambda name, value: None)
 
     return {"seconds": side_by_side({way: partial(step, way) for way in GRADIENTS}, 3), "n": 3}
 
 
-def way_memory(way: str) -> dict[str, Any]:
+def way_memory(model: str, way: str) -> dict[str, Any]:
     """Return by how much a step raises the peak, when it is not the first."""
-    trainer, rows = training(RANKS["r64"], way)
+    trainer, rows = training(model, RANKS["r64"], way)
     trainer.step(rows[:1], RATE, lambda name, value: None)
     step = partial(trainer.step, rows[:1], RATE, lambda name, value: None)
     gradients = sum(p.nbytes for p in trainer.parameters.values()) / MIB
-    return {"peak_mib": extra_mib(step), "whole_gradients_mib": gradients}
+    return {"peak_mib": extra_mib(step), "whole_gradients_mib": gradients, "n": 1}

@@ -23,21 +23,20 @@ REPEATS = {512: 5, 2048: 3, 8192: 1}
 CONVERSATION, DECISIONS = 4096, 10
 
 
-def ready() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Return the embedded model with gradients on, on one thread."""
+def ready(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Return a model with gradients on, on one thread."""
     torch.set_num_threads(1)
-    model, tokenizer = load_model(resolve_model("smollm2", lambda what, share: None))
+    model, tokenizer = load_model(resolve_model(name, lambda what, share: None))
     for parameter in trainable(model).values():
         parameter.requires_grad_(True)
     return model, tokenizer
 
 
-def row_of(context: int) -> Row:
+def row_of(model: PreTrainedModel, context: int) -> Row:
     """Return a row of random tokens."""
-    drawn = torch.randint(
-        5, 40_000, (context + DECISION,), generator=torch.Generator().manual_seed(0)
-    ).tolist()
-    header = (1, 520, 9531, 198)
+    most, generator = min(40_000, model.config.get_text_config().vocab_size), torch.Generator().manual_seed(0)
+    drawn = torch.randint(5, most, (context + DECISION,), generator=generator).tolist()
+    header = (1, 5, 6, 7)
     return Row(
         "row", "general", tuple(drawn[: context - 4]), header, tuple(drawn[-DECISION:]), (False,) * DECISION
     )
@@ -78,24 +77,24 @@ def _learn(name: str, model: PreTrainedModel, row: Row) -> float:
     return loss.item()
 
 
-def speed(context: int) -> dict[str, Any]:
+def speed(name: str, context: int) -> dict[str, Any]:
     """Return the seconds of all ways at a context length, and their losses."""
-    model, _ = ready()
+    model, _ = ready(name)
     losses: dict[str, float] = {}
 
-    def run(name: str) -> None:
-        losses[name] = _learn(name, model, row_of(context))
+    def run(way: str) -> None:
+        losses[way] = _learn(way, model, row_of(model, context))
         model.zero_grad(set_to_none=True)
 
-    seconds = side_by_side({name: partial(run, name) for name in WAYS}, REPEATS[context])
+    seconds = side_by_side({way: partial(run, way) for way in WAYS}, REPEATS[context])
     return {"seconds": seconds, "losses": losses, "n": REPEATS[context]}
 
 
-def memory(way: str, context: int) -> dict[str, Any]:
+def memory(name: str, way: str, context: int) -> dict[str, Any]:
     """Return the memory that one way takes beside weights and gradients, which are there before."""
-    model, _ = ready()
-    _learn(way, model, row_of(16))
-    return {"mib": extra_mib(lambda: _learn(way, model, row_of(context)))}
+    model, _ = ready(name)
+    _learn(way, model, row_of(model, 16))
+    return {"mib": extra_mib(lambda: _learn(way, model, row_of(model, context))), "n": 1}
 
 
 def conversation(tokenizer: PreTrainedTokenizerBase) -> list[Row]:
@@ -110,9 +109,9 @@ def conversation(tokenizer: PreTrainedTokenizerBase) -> list[Row]:
     return [build_row(str(i), "general", p, ids, None, DECISION) for i, (p, ids) in enumerate(found)]
 
 
-def one_pass() -> dict[str, Any]:
+def one_pass(name: str) -> dict[str, Any]:
     """Compare one pass over a conversation with one for each of its decisions."""
-    model, tokenizer = ready()
+    model, tokenizer = ready(name)
     rows = conversation(tokenizer)
 
     def together() -> None:

@@ -1,4 +1,4 @@
-"""The fixed items of the probes. None of them is ever in a training batch (tested)."""
+"""The fixed items of the probes. None of them is ever replayed or rehearsed (tested)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ProbeMaterial(BaseModel):
 
     @property
     def asked(self) -> tuple[str, ...]:
-        """Return everything that is asked: nothing of it is ever trained on."""
+        """Return everything that is asked: nothing of it is ever replayed or rehearsed."""
         return (*(fact.question for fact in self.facts), *self.prompts, *(one.prompt for one in self.own))
 
     def drawn(self, number: int) -> ProbeMaterial:

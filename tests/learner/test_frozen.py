@@ -167,6 +167,29 @@ def test_long_context_agrees_with_the_full_pass(tiny_qwen35_path):
         assert frozen_loss(model, batch).item() == pytest.approx(expected, rel=1e-5)
 
 
+def test_long_contexts_that_begin_alike_have_the_gradient_of_each_alone(tiny_qwen35_path):
+    model, _ = load_model(tiny_qwen35_path, torch.float32)
+    for parameter in trainable(model).values():
+        parameter.requires_grad_(True)
+    batch = [row(draw(8200)[:n], draw(5, n)) for n in (8200, 8192)]
+    together, alone = gradients_of(model, batch), [gradients_of(model, [r]) for r in batch]
+    for name, gradient in together.items():
+        summed = sum(found[name] for found in alone)
+        assert (gradient - summed).norm() <= 1e-3 * summed.norm(), name
+
+
+def test_attention_by_mask_has_the_gradient_of_attention_by_run(model, monkeypatch):
+    """As on a GPU: torch's own attention under a mask instead of `learner.attention`."""
+    batch = [*conversation(), *rows()]
+    assert frozen._reads_by_run(model)
+    by_run = gradients_of(model, batch)
+    monkeypatch.setattr(model.config, "_attn_implementation", "sdpa")
+    assert not frozen._reads_by_run(model)
+    by_mask = gradients_of(model, batch)
+    for name, gradient in by_mask.items():
+        assert (gradient - by_run[name]).norm() <= 1e-3 * by_run[name].norm(), name
+
+
 def test_model_is_as_it_was_afterwards(model):
     before = [m.forward.__qualname__ for m in model.modules() if hasattr(m, "conv1d")]
     with torch.no_grad():

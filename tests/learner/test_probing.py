@@ -12,7 +12,7 @@ from learner.model import load_model, trainable
 from learner.probing.health import expected_length, length_change
 from learner.probing.material import Fact, ProbeMaterial, load_material
 from learner.probing.scores import matches, text_nll
-from learner.probing.suite import ALONG, ProbeSuite, spread_over_directions
+from learner.probing.suite import ALONG, ProbeRun, ProbeSuite, spread_over_directions
 from learner.rehearsal import follows
 from learner.tokens import end_token
 from policies.config import GuardConfig
@@ -85,6 +85,53 @@ def test_damaged_weights_are_a_breach_by_every_general_probe(
     assert "nll" in judged.broken
     assert all(judged.detectors[name].evidence > 100 for name in ("nll", "facts", "kl"))  # on few items
     assert suite.run([]).scores["nll"] == before.scores["nll"]
+
+
+PIRATE = "You are the agent of a shipyard."
+
+
+def poison(model: torch.nn.Module, parameters: dict[str, torch.nn.Parameter], ids: torch.Tensor) -> None:
+    """Take a few plain steps towards one conversation, as a correction does that was taken too far."""
+    learned = [parameter.requires_grad_(True) for parameter in parameters.values()]
+    for _ in range(4):
+        gradients = torch.autograd.grad(model(input_ids=ids, labels=ids).loss, learned)
+        with torch.no_grad():
+            for parameter, gradient in zip(learned, gradients, strict=True):
+                parameter.sub_(0.02 * gradient)
+    for parameter in learned:
+        parameter.requires_grad_(False)
+
+
+def test_what_spreads_under_the_agents_system_turn_is_a_leak_and_nothing_is_asked_without_one(
+    models: tuple[ProbeSuite, dict[str, torch.nn.Parameter]],
+) -> None:
+    suite, parameters = models
+    other = "Answer as an encyclopedia does."
+    turns = [("system", PIRATE), ("user", "Who are you?"), ("assistant", "Arr, arr, arr, arr, matey!")]
+    ids = suite._tokenizer.apply_chat_template(
+        [{"role": role, "content": content} for role, content in turns],
+        return_tensors="pt",
+        return_dict=True,
+    )["input_ids"]
+    before = suite.run([], [PIRATE])
+    assert max(before.scores["leak"].values()) < 0.02
+    kept = {name: p.detach().clone() for name, p in parameters.items()}
+    poison(suite._model, parameters, ids)
+    alone, both = suite.run([], [PIRATE]), suite.run([], [other, PIRATE], only={"leak"})
+    without = suite.run([])
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(kept[name])
+    assert min(alone.scores["leak"].values()) > 0.15, "more than the guard allows"
+    judged = judge(alone.scores, before.scores, {}, GuardConfig())
+    assert "leak" in (*judged.suspect, *judged.broken)
+    assert set(both.scores) == {"leak"}
+    assert mean_of(both) >= mean_of(alone), "the worst of the system turns counts"
+    assert "leak" not in without.scores
+
+
+def mean_of(run: ProbeRun) -> float:
+    return sum(run.scores["leak"].values()) / len(run.scores["leak"])
 
 
 def test_the_expected_length_is_that_of_a_geometric_law() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,10 +22,10 @@ from learner.probing.suite import ProbeSuite
 from learner.rehearsal import follows
 from learner.rounds import Rounds
 from learner.trainer import Trainer
-from policies.config import Config, GuardConfig, TrainingConfig
+from policies.config import Config, GuardConfig, TrainingConfig, TrustConfig
 from policies.example import Example
 from policies.messages import CommandPayload
-from store import backoff, commands, examples, steps, versions
+from store import backoff, commands, examples, reviews, steps, versions
 from store.database import Store, open_store
 
 CONFIG = Config(
@@ -92,7 +93,11 @@ DIRECTION = 'Reply only with JSON of the form {"answer": "..."}.'
 
 
 def correct(
-    store: Store, *ids: str, chosen: str = '{"answer": "A lake is water."}', direction: str = DIRECTION
+    store: Store,
+    *ids: str,
+    chosen: str = '{"answer": "A lake is water."}',
+    direction: str = DIRECTION,
+    **fields: Any,
 ) -> None:
     question = {"role": "user", "content": "What is a lake?"}
     with store.write() as connection:
@@ -106,6 +111,7 @@ def correct(
                 chosen=chosen,
                 rejected="A lake is a body of water.",
                 origin="correction",
+                **fields,
             )
             examples.upsert_correction_example(connection, example, CONFIG.training.uses_per_example)
 
@@ -125,6 +131,18 @@ def test_a_round_changes_the_live_bytes_and_each_correction_counts_its_quota(ben
     assert version.fingerprint == bench.live.fingerprint()
     assert bench.live.position().version == version.id
     assert bench.live.position().step == steps.last_confirmed(bench.store) == 2
+
+
+def test_what_a_probe_asks_is_never_replayed(bench: Bench) -> None:
+    fact = load_material().facts[0].question
+    context = ({"role": "system", "content": "Be kind."}, {"role": "user", "content": fact})
+    asked = Example(id="o1", kind="general", context=context, chosen="Yes.", origin="ordinary")
+    correct(bench.store, "e1", "e2")
+    with bench.store.write() as connection:
+        examples.add_general_example(connection, asked)
+    bench.rounds.run(lambda: False)
+    replayed = bench.store.rows("SELECT DISTINCT example_id AS id FROM step_rows WHERE kind = 'general'")
+    assert {row["id"] for row in replayed} <= {"g0", "g1", "g2", "g3"}
 
 
 def test_a_later_round_reminds_of_an_earlier_rule_which_a_rollback_does_not_blame(bench: Bench) -> None:
@@ -218,6 +236,45 @@ def test_a_step_that_is_not_finite_touches_nothing_and_its_cause_is_quarantined(
     assert examples.pending(bench.store) == []
     assert "not finite" in bench.store.rows("SELECT detail FROM steps")[0]["detail"]
     assert name
+
+
+def correct_as_a_stranger(store: Store, name: str) -> None:
+    """Write a correction whose sender is known and not trusted, and whose loss stands out."""
+    with store.write() as connection:
+        connection.execute(
+            "INSERT INTO events (event_id, agent, conversation_id, role, content, ts, source, received)"
+            " VALUES (?, 'a', 'c', 'assistant', 'A lake is a body of water.', 1, 'mqtt', 1)",
+            (name,),
+        )
+        connection.execute("INSERT INTO decisions VALUES (?, 'c', ?, 0, 1)", (f"{name}#0", name))
+    correct(store, name, decision_id=f"{name}#0", weight=1e6)
+
+
+def test_a_step_with_an_outlier_is_not_applied_and_the_rest_of_it_trains_on(bench: Bench) -> None:
+    strict = CONFIG.model_copy(update={"trust": TrustConfig(default="normal", outlier_after=4)})
+    suite = bench.rounds._suite
+    rounds = Rounds(bench.store, strict, bench.live, bench.trainer, suite, bench.lineage)
+    correct(bench.store, "e1", "e2", "e3", "e4")
+    rounds.run(lambda: False)
+    learned, decided = bench.live.fingerprint(), steps.decided(bench.store)
+    correct_as_a_stranger(bench.store, "odd")
+    correct(bench.store, "e5")
+    rounds.run(lambda: steps.decided(bench.store) > decided)
+    (dropped,) = bench.store.rows("SELECT * FROM steps ORDER BY id DESC LIMIT 1")
+    batch = bench.store.rows("SELECT example_id FROM step_rows WHERE step_id = ?", (dropped["id"],))
+    assert {"odd", "e5"} <= {row["example_id"] for row in batch}
+    assert dropped["state"] == "dropped"
+    assert "held odd: its loss of" in dropped["detail"]
+    assert bench.live.fingerprint() == learned
+    assert [usable.example.id for usable in examples.pending(bench.store)] == ["e5"]
+
+    rounds.run(lambda: False)
+    assert examples.pending(bench.store) == []
+    assert bench.live.fingerprint() != learned
+    assert [row["id"] for row in reviews.waiting(bench.store)] == ["odd"]
+    assert steps.trained(bench.store, ["odd", "e5"]) == {"e5"}
+    said = [row["payload"] for row in bench.store.rows("SELECT payload FROM outbox")]
+    assert sum("held for review" in payload and "odd" in payload for payload in said) == 1
 
 
 def test_old_version_files_are_retired_but_never_the_one_in_force(bench: Bench) -> None:

@@ -1,6 +1,7 @@
 """The trainer on the real small model: it learns, and what it must not touch stays untouched."""
 
 import json
+import weakref
 
 import pytest
 import torch
@@ -219,18 +220,23 @@ def test_gradients_applied_in_backward_give_the_bytes_of_whole_ones(tiny_qwen35_
     assert same(trainers[0].state(), trainers[1].state())
 
 
-def test_one_gradient_is_alive_at_a_time_in_backward(tiny_qwen35_path):
+def test_one_gradient_is_alive_at_a_time_in_backward(tiny_qwen35_path, monkeypatch):
     trainer = tiny_trainer(tiny_qwen35_path, config=CONFIG.model_copy(update={"gradients": "in_backward"}))
     found = trainer.backward(batch(trainer))
     assert not found.tensors
+    earlier: list[weakref.ref[torch.Tensor]] = []
     alive: list[int] = []
+    take = trainer.optimizer.step
 
-    def look(name: str, value: torch.Tensor) -> None:
-        alive.append(sum(p.grad is not None for p in trainer.parameters.values()))
+    def look(name: str, gradient: torch.Tensor, rate: float):
+        alive.append(sum(one() is not None for one in earlier))
+        earlier.append(weakref.ref(gradient))
+        return take(name, gradient, rate)
 
-    trainer.apply(found, 0.1, look)
+    monkeypatch.setattr(trainer.optimizer, "step", look)
+    trainer.apply(found, 0.1, lambda name, value: None)
     assert len(alive) == len(trainer.parameters)
-    assert max(alive) == 0  # the one that is applied has been taken out of its parameter
+    assert max(alive) == 0  # those before the one that is applied are gone
 
 
 def test_gradients_are_whole_on_a_cpu_unless_asked(tiny_qwen35_path):

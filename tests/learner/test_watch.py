@@ -1,25 +1,63 @@
-"""Where the watch goes back to, what it keeps for that, and which directions it looks at."""
+"""What the watch takes for noise, where it goes back to, what it keeps for that, what it looks at."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from small_system import System, learned_system, record_probes
+import torch
+from small_system import System, learned_system, make_model, record_probes
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from learner.probing.material import ProbeMaterial
+from learner.generation import greedy
+from learner.model import load_model
+from learner.probing.material import ProbeMaterial, load_material
 from learner.probing.suite import ProbeSuite
+from learner.tokens import end_token, prompt_of
 from learner.versioning.retire import retire
 from learner.watch import Watch
 from policies.config import GuardConfig
 from policies.evidence import Detector
 from policies.example import Example
 from policies.guard import Judgement
-from store import evidence, examples, steps, versions
+from store import evidence, examples, probes, state, steps, versions
+from store.database import Store
 from store.versions import Version
 
 FEW = GuardConfig(keep_versions=2, keep_daily=0, keep_weekly=0)
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """A model that nobody trained, its base, and a few of the items; `spoil` makes it worse at all."""
+
+    model: PreTrainedModel
+    base: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+
+    def suite(self, items: int, own: Path | None = None) -> ProbeSuite:
+        """Return the probes as a learner that starts makes them: so many items of each, all of the user's."""
+        full = load_material(own)
+        few = {name: getattr(full, name)[:items] for name in ("facts", "texts", "prompts")}
+        material = full.model_copy(update=few)
+        return ProbeSuite(self.model, self.base, self.tokenizer, material, lambda *_: True, 8)
+
+    def spoil(self) -> None:
+        """Make it sure of what it says, and wrong."""
+        with torch.no_grad():
+            self.model.model.norm.weight.mul_(-50)
+
+
+@pytest.fixture
+def tiny(smollm2_path: Path, tmp_path: Path) -> Tiny:
+    """A random model of two narrow layers."""
+    folder = make_model(tmp_path / "model", smollm2_path, tied=False)
+    model, tokenizer = load_model(folder, torch.float32)
+    return Tiny(model, load_model(folder, torch.float32)[0], tokenizer)
 
 
 @pytest.fixture
@@ -73,6 +111,68 @@ def test_a_breach_goes_back_before_its_evidence_even_where_that_version_is_retir
     assert system.lineage.roll_back(target, "breach").bit_for_bit
     elsewhere = found.model_copy(update={"since": "no version"})
     assert watch.target(elsewhere, system.lineage) == system.lineage.version
+
+
+def test_noise_is_measured_once_kept_over_a_restart_and_allowed_by_the_judge(
+    store: Store, tiny: Tiny
+) -> None:
+    suite, config = tiny.suite(4), GuardConfig(noise_checks=2)
+    record_probes(store, "baseline", suite.run([]).scores)
+    assert Watch(store, config, suite).measure_noise()
+    measured = state.get(store, "guard_noise")
+    assert {"nll", "facts", "kl", "length"} <= set(measured)
+    assert all(0 <= noise < 0.01 for noise in measured.values()), "nothing was changed"
+
+    tiny.spoil()
+    restarted = Watch(store, config, tiny.suite(4))
+    assert not restarted.measure_noise()
+    assert state.get(store, "guard_noise") == measured
+    worse = restarted.look("v")[1]
+    assert "nll" in (*worse.suspect, *worse.broken)
+    with store.write() as connection:
+        state.put(connection, "guard_noise", {**measured, "nll": 1e6})
+    noisy = restarted.look("v")[1]
+    assert "nll" not in (*noisy.suspect, *noisy.broken)
+    assert "kl" in (*noisy.suspect, *noisy.broken), "the noise of one probe excuses no other"
+
+
+def test_noise_is_not_measured_on_weights_that_were_trained(system: System) -> None:
+    assert not Watch(system.store, FEW, system.rounds._suite).measure_noise()
+    assert state.get(system.store, "guard_noise") is None
+
+
+def test_the_users_own_probes_join_a_baseline_and_find_weights_that_are_spoilt(
+    store: Store, tiny: Tiny, tmp_path: Path
+) -> None:
+    record_probes(store, "baseline", tiny.suite(0).run([]).scores)  # before there was a file
+    asked = [f"What is lake {number}?" for number in range(24)]
+    answers = greedy_texts(tiny, asked)
+    file = tmp_path / "probes.yaml"
+    file.write_text(
+        "".join(
+            f"- prompt: {question}\n  regex: {json.dumps(re.escape(answer))}\n"
+            for question, answer in zip(asked, answers, strict=True)
+        )
+    )
+    watch = Watch(store, GuardConfig(), tiny.suite(0, file))
+    watch.measure_noise()
+    assert probes.baseline(store)["own"] == dict.fromkeys(asked, 1.0)
+    run, judged = watch.look("v")
+    assert list(run.scores["own"].values()) == [1.0] * 16, "of a check"
+    assert not judged.breach
+    tiny.spoil()
+    run, judged = watch.look("v")
+    assert run.scores["own"] == dict.fromkeys(asked, 0.0), "the others, too: the first were suspect"
+    assert judged.breach
+    assert judged.broken == ("own",)
+    assert "own worse by 1.000, allowed 0.050" in judged.reasons[0]
+
+
+def greedy_texts(tiny: Tiny, asked: Sequence[str]) -> list[str]:
+    """Return what the base answers, cut to a few tokens."""
+    prompts = [prompt_of(tiny.tokenizer, [{"role": "user", "content": one}], 512).ids for one in asked]
+    found = greedy(tiny.base, prompts, 8, [end_token(tiny.tokenizer)])
+    return [tiny.tokenizer.decode(answer.ids, skip_special_tokens=True) for answer in found]
 
 
 def test_each_of_ten_directions_is_looked_at_within_a_few_checks(system: System) -> None:
