@@ -1,10 +1,10 @@
 """Is what was learned first still known in the end? Eight directions, taught one after the other.
 
 `python -m benchmarks.forgetting --json --out FILE [--replay 0.25] [--picture FILE.png]`. Each direction is
-taught with a few corrections by the product's own trainer, offline on SmolLM2; after each stage all eight are
-asked for on held-out questions in unseen wordings. `--replay` is `training.reminder_share`: how many of a
-batch's corrections are of earlier stages. A run that was broken off takes its training again, but does not
-score again the stages that stand in FILE.
+taught with a few corrections by the product's own trainer and rehearsal, offline on SmolLM2; after each stage
+all eight are asked for on held-out questions in unseen wordings, and the general probes are taken. `--replay`
+is `training.reminder_share`: how many of a batch's corrections are of earlier stages. A run that was broken
+off takes its training again, but does not score again the stages that stand in FILE.
 
 Backward transfer (Lopez-Paz and Ranzato, arXiv 1706.08840): the mean over all but the last direction of the
 follow-rate in the end less the one right after it was taught.
@@ -158,6 +158,9 @@ def summary(stages: Sequence[dict[str, Any]], options: argparse.Namespace) -> di
         "seed": options.seed,
         "directions": names,
         "matrix": [[stage["follow"][name] for name in names] for stage in stages],
+        "general": [
+            {"nll_ratio": s["nll"] / stages[0]["nll"], "facts": s["facts"], "kl": s["kl"]} for s in stages
+        ],
         "right_after": right_after,
         "at_the_end": last,
         "backward_transfer": fmean(last[n] - right_after[n] for n in earlier) if earlier else None,
@@ -171,13 +174,21 @@ def summary(stages: Sequence[dict[str, Any]], options: argparse.Namespace) -> di
 
 
 def draw(found: Sequence[dict[str, Any]], path: Path) -> None:
-    """Draw the matrix of each run as a heat map."""
+    """Draw the matrix of each run as a heat map, and under it the general probes after each stage."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, len(found), figsize=(6 * len(found), 5.5), squeeze=False)
+    figure, axes = pyplot.subplots(
+        2, len(found), figsize=(6 * len(found), 8), squeeze=False, height_ratios=(5.5, 2.5)
+    )
+    for one, axis in zip(found, axes[1], strict=True):
+        stages = range(len(one["general"]))
+        for name in ("nll_ratio", "facts", "kl"):
+            axis.plot(stages, [stage[name] for stage in one["general"]], marker=".", label=name)
+        axis.set_xticks(stages, ["base", *one["directions"]][: len(stages)], rotation=45, ha="right")
+        axis.legend(loc="center right")
     for one, axis in zip(found, axes[0], strict=True):
         axis.imshow(one["matrix"], vmin=0, vmax=1, cmap="viridis", aspect="auto")
         for y, row in enumerate(one["matrix"]):
@@ -209,9 +220,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="stages are kept here as they end")
     parser.add_argument("--replay", type=float, default=TrainingConfig().reminder_share)
     parser.add_argument("--corrections", type=int, default=5)
-    parser.add_argument("--rehearse", action="store_true", help="rehearse as `up` does")
+    parser.add_argument(
+        "--rehearse", action=argparse.BooleanOptionalAction, default=True, help="rehearse as `up` does"
+    )
     parser.add_argument("--questions", type=int, default=16)
-    parser.add_argument("--facts", type=int, default=60)
+    parser.add_argument("--facts", type=int, default=204)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--picture", type=Path)
     parser.add_argument("--beside", type=Path, help="the last line of another run, drawn beside this one")

@@ -8,53 +8,75 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from benchmarks.learning.cells import OBJECTIVES
-from learner.experiments.course import Learned, Models, learn
+from benchmarks.learning.cells import OBJECTIVES, RATES
+from learner.experiments.course import Learned, Models, learn, rehearsed
+from learner.experiments.directions import Direction
 from learner.frozen import frozen_hidden
 from learner.model import trainable
 from learner.tokens import Row, answer_ids, build_row, prompt_of
 from policies.config import RehearsalConfig, TrainingConfig
 from policies.example import Example
+from policies.turn import Message
 
 SHOTS = 3
-"""Corrected turns that are kept in the prompt."""
+"""Corrected turns that are kept in the prompt; with three the frozen model follows most."""
 _EPOCHS = 4
-_ADAMW_RATE = 2e-5
+_ADAMW_RATE = 1e-4
+"""The best of those that the pilot tried (3e-5 to 3e-4)."""
+_FULL_RANK = 1 << 20
+"""No tensor has so many rows: all get Adam's own moments."""
 
 
 def learned_by(
-    recipe: str, models: Models, corrections: Sequence[Example], pool: Sequence[Example], seed: int
+    recipe: str,
+    models: Models,
+    directions: Sequence[Direction],
+    corrections: Sequence[Example],
+    pool: Sequence[Example],
+    seed: int,
 ) -> Learned:
-    """Let the model learn by one recipe. Raises ValueError for an unknown one."""
-    config = TrainingConfig()
-    if recipe == "heedloop":
-        return learn(models, corrections, pool, config, seed, RehearsalConfig())
-    if recipe == "no_rehearsal":
-        return learn(models, corrections, pool, config, seed)
-    if recipe == "likelihood_only":
-        plain = {"deviation_weight": 1.0, "margin_weight": 0.0}
-        return learn(models, _untwinned(corrections), pool, config.model_copy(update=plain), seed)
-    if recipe == "no_replay":
-        return learn(models, corrections, pool, config.model_copy(update={"replay_kl_weight": 0.0}), seed)
-    if recipe in OBJECTIVES:
-        config = TrainingConfig.model_validate({"objective": recipe})
-        return learn(models, corrections, pool, config, seed, RehearsalConfig())
+    """Let the model learn `directions`, which take turns in `corrections`, by one recipe.
+
+    Raises ValueError for an unknown one.
+    """
     if recipe == "adamw":
-        return _adamw(models, corrections, seed)
+        return _adamw(models, corrections, pool, seed)
     if recipe == "correction_in_prompt":
-        return Learned(0.0, 0, 0, (), _shots(corrections))
-    raise ValueError(f"no recipe is called {recipe!r}")
+        return in_prompt(directions, corrections)
+    rehearsal = None if recipe == "no_rehearsal" else RehearsalConfig()
+    return learn(models, corrections, pool, config_of(recipe), seed, rehearsal)
 
 
-def _untwinned(corrections: Sequence[Example]) -> list[Example]:
-    return [example.model_copy(update={"twin_context": None}) for example in corrections]
+def config_of(recipe: str) -> TrainingConfig:
+    """Return the settings of a recipe; heedloop's with one change. Raises ValueError for an unknown one.
+
+    What is left out is left out by its weight: the steps, and their time, stay the same.
+    """
+    changes: dict[str, dict[str, object]] = {
+        "heedloop": {},
+        "no_rehearsal": {},
+        "no_replay": {"replay_kl_weight": 0.0},
+        "likelihood_only": {"deviation_weight": 1.0, "margin_weight": 0.0, "kl_weight": 0.0},
+        "full_rank": {"rank": _FULL_RANK},
+        **{name: {"objective": name} for name in OBJECTIVES},
+        **{name: {"learning_rate": rate} for name, rate in RATES.items()},
+    }
+    if recipe not in changes:
+        raise ValueError(f"no recipe is called {recipe!r}")
+    return TrainingConfig.model_validate(changes[recipe])
 
 
-def _shots(corrections: Sequence[Example]) -> tuple[dict[str, str], ...]:
+def in_prompt(directions: Sequence[Direction], corrections: Sequence[Example]) -> Learned:
+    """Keep the last corrections in the prompt; under a direction that was corrected, the last ones of it."""
+    of_each = {d.name: _shots(corrections[i :: len(directions)]) for i, d in enumerate(directions)}
+    return Learned(0.0, 0, 0, (), _shots(corrections), of_each)
+
+
+def _shots(corrections: Sequence[Example]) -> tuple[Message, ...]:
     """Return the last corrections as turns: what the user asked, with the direction, and the right answer."""
-    turns: list[dict[str, str]] = []
+    turns: list[Message] = []
     for example in corrections[-SHOTS:]:
         asked = " ".join(str(m["content"]) for m in example.context if m["role"] == "user")
         told = "" if (example.direction or "") in asked else f" {example.direction}"
@@ -65,15 +87,26 @@ def _shots(corrections: Sequence[Example]) -> tuple[dict[str, str], ...]:
     return tuple(turns)
 
 
-def _adamw(models: Models, corrections: Sequence[Example], seed: int) -> Learned:
-    """Fine-tune all weights on the corrections alone, by likelihood: four epochs in batches of four."""
+def _adamw(models: Models, corrections: Sequence[Example], pool: Sequence[Example], seed: int) -> Learned:
+    """Fine-tune all weights on the same pairs, rehearsed ones too, by likelihood alone.
+
+    The weights are fp32 meanwhile: in bf16 most of AdamW's steps would be rounded away.
+    """
     began = time.monotonic()
-    model, tokenizer, draw = models.model, models.tokenizer, random.Random(seed)
+    practised = rehearsed(models, corrections, pool, RehearsalConfig(), seed)
+    rows = [_row(models.tokenizer, example) for example in (*corrections, *practised)]
+    kept = models.model.dtype
+    losses = _fine_tuned(models.model.float(), rows, random.Random(seed))
+    models.model.to(dtype=kept)
+    return Learned(time.monotonic() - began, len(losses), len(practised), losses)
+
+
+def _fine_tuned(model: PreTrainedModel, rows: list[Row], draw: random.Random) -> tuple[float, ...]:
+    """Take epochs in batches of four; return the losses."""
     parameters = list(trainable(model).values())
     for parameter in parameters:
         parameter.requires_grad_(True)
     optimizer = torch.optim.AdamW(parameters, lr=_ADAMW_RATE, weight_decay=0.0, foreach=True)
-    rows = [_row(tokenizer, example) for example in corrections]
     losses = []
     for _ in range(_EPOCHS):
         draw.shuffle(rows)
@@ -84,7 +117,7 @@ def _adamw(models: Models, corrections: Sequence[Example], seed: int) -> Learned
             optimizer.step()
             optimizer.zero_grad()
             losses.append(loss.item())
-    return Learned(time.monotonic() - began, len(losses), 0, tuple(losses))
+    return tuple(losses)
 
 
 def _row(tokenizer: PreTrainedTokenizerBase, example: Example) -> Row:

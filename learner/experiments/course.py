@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -49,6 +49,8 @@ class Learned:
     losses: tuple[float, ...]
     shots: tuple[Message, ...] = ()
     """Turns that are kept in every prompt instead of learning."""
+    shots_of: Mapping[str, tuple[Message, ...]] = field(default_factory=dict)
+    """Those that are kept in the prompts under one direction, by its name."""
 
 
 def corrections_of(models: Models, directions: Sequence[Direction], count: int, seed: int) -> list[Example]:
@@ -74,19 +76,19 @@ def learn(
 ) -> Learned:
     """Train until every correction and every rehearsal has had its uses; of `earlier` it is reminded."""
     began = time.monotonic()
-    rehearsed = _rehearsed(models, corrections, pool, rehearsal, seed) if rehearsal else []
+    practised = rehearsed(models, corrections, pool, rehearsal, seed) if rehearsal else []
     uses = uses_of(corrections, rehearsal.uses) if rehearsal else 0
-    quota = {e.id: config.uses_per_example for e in corrections} | {e.id: uses for e in rehearsed}
+    quota = {e.id: config.uses_per_example for e in corrections} | {e.id: uses for e in practised}
     trainer = Trainer(
         models.model, models.tokenizer, models.base, config, seed, twin_answers=models.twin_answers
     )
-    trainer.prepare([*corrections, *rehearsed, *earlier])
-    training = _Round(trainer, (*corrections, *rehearsed), tuple(pool), quota, config, seed, earlier)
+    trainer.prepare([*corrections, *practised, *earlier])
+    training = _Round(trainer, (*corrections, *practised), tuple(pool), quota, config, seed, earlier)
     losses: list[float] = []
     while rows := training.rows(len(losses)):
         losses.append(trainer.step(rows, training.rate(len(losses)), lambda name, tensor: None).loss)
         training.count(rows)
-    return Learned(time.monotonic() - began, len(losses), len(rehearsed), tuple(losses))
+    return Learned(time.monotonic() - began, len(losses), len(practised), tuple(losses))
 
 
 class _Round:
@@ -139,7 +141,7 @@ class _Round:
         return next(row for row in self._trainer.rows_for(self._examples[i]) if row.kind == kind)
 
 
-def _rehearsed(
+def rehearsed(
     models: Models,
     corrections: Sequence[Example],
     pool: Sequence[Example],

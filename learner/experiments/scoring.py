@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
+from types import MappingProxyType
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -60,11 +61,19 @@ class Scorer:
         ]
 
     def score(
-        self, model: PreTrainedModel, directions: Sequence[Direction], shots: Sequence[Message] = ()
+        self,
+        model: PreTrainedModel,
+        directions: Sequence[Direction],
+        shots: Sequence[Message] = (),
+        shots_of: Mapping[str, Sequence[Message]] = MappingProxyType({}),
     ) -> dict[str, object]:
-        """Return the figures of one trained model; `shots` are turns that stand before each question."""
-        follow = {d.name: self._follow(model, d, 0, shots) for d in directions}
-        other = {d.name: self._follow(model, d, 1, shots) for d in directions}
+        """Return the figures of one trained model.
+
+        `shots` are turns that stand before each question; `shots_of` those under a direction, by its name.
+        """
+        before = {d.name: shots_of.get(d.name, shots) for d in directions}
+        follow = {d.name: self._follow(model, d, 0, before[d.name]) for d in directions}
+        other = {d.name: self._follow(model, d, 1, before[d.name]) for d in directions}
         facts = fact_matches(model, self._tokenizer, self._facts)
         nll = mean_nll(model, self._tokenizer, self._texts)
         return {
@@ -78,11 +87,16 @@ class Scorer:
             "leak_no_system": self._leak(
                 model, directions, material.without_system(material.HELD_OUT), shots
             ),
-            "quality": self._quality(model, directions, shots),
-            "quality_items": len(self._known) * len(directions),
+            "quality": self._quality(model, directions, before),
             "facts_delta": fmean(facts.values()) - fmean(self.base_facts.values()),
-            "facts_items": len(facts),
             "nll_ratio": nll / self.base_nll,
+            "n": {
+                "paraphrase": sum(len(hits) for hits in other.values()),
+                "leak": len(material.HELD_OUT),
+                "quality": len(self._known) * len(directions),
+                "facts": len(facts),
+                "texts": len(self._texts),
+            },
         }
 
     def _answers(
@@ -113,13 +127,16 @@ class Scorer:
         return fmean(any(d.leaks(answer) for d in directions) for answer in answers)
 
     def _quality(
-        self, model: PreTrainedModel, directions: Sequence[Direction], shots: Sequence[Message]
+        self,
+        model: PreTrainedModel,
+        directions: Sequence[Direction],
+        shots_of: Mapping[str, Sequence[Message]],
     ) -> float:
         """Return how many of the facts that the base knows are still right under a direction."""
         right = []
         for direction in directions:
             items = material.directed(direction, 0, [fact.question for fact in self._known])
-            answers = self._answers(model, items, shots)
+            answers = self._answers(model, items, shots_of[direction.name])
             right += [matches(fact, answer) for fact, answer in zip(self._known, answers, strict=True)]
         return fmean(right)
 
