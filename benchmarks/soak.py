@@ -1,10 +1,11 @@
 """The whole system for half an hour under load: does anything grow? Last line: one JSON object.
 
-`python -m benchmarks.soak --json` (`--minutes 30`): `run.py up` with vLLM on SmolLM2, turns and corrections
-over the bus, clients that chat, steps and probes all the while. Resident memory of each process, with its
-descendants, is read every few seconds; growth is the median of the last tenth over the median of the first
-tenth after the warm-up, which is a fifth of the time, and for the learner also its first eight steps; null
-where too little is left to say. Each minute is a line on stderr, and in `soak.jsonl` of the folder.
+`python -m benchmarks.soak --json` (`--minutes 30`): `run.py up` with vLLM on SmolLM2, turns over the bus and
+in a followed log, corrections, clients that chat, steps and probes all the while. Resident memory of each
+process, with its descendants, is read every few seconds; growth is the median of the last tenth over the
+median of the first tenth after the warm-up, which is a fifth of the time, and for the learner also its first
+eight steps; null where too little is left to say. Each minute is a line on stderr, and in `soak.jsonl` of the
+folder.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ WARM_UP_STEPS = 8
 _FEWEST = 40
 """Samples that a growth is told from."""
 _START_S = 300.0
+_DELIVERY_S = 30.0
 
 
 def main() -> None:
@@ -70,8 +72,8 @@ def soak(folder: Path, model: str, seconds: float) -> dict[str, Any]:
         try:
             samples = _watch(system, load, folder / "soak.jsonl", seconds)
             load.pause()
-            flushed = load.flush(30)
-            return _report(system, load, samples, seconds) | {"all_delivered": flushed}
+            delivered = round.until(lambda: load.flush(1) and not round.missing(system, load), _DELIVERY_S)
+            return _report(system, load, samples, seconds) | {"all_delivered": delivered}
         finally:
             load.close()
     finally:

@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from benchmarks.faults.load import Load
 from benchmarks.faults.stage import Fault, Stage
+from benchmarks.faults.system import System
 from policies.errors import HeedloopError
 from store import examples, steps
 from store.database import open_read_only
@@ -17,6 +19,8 @@ LIMIT_S = {"loop": 30.0, "learner": 30.0, "broker": 30.0, "ui": 30.0, "vllm": 60
 _GIVE_UP_S = 150.0
 _QUIET_S = 60.0
 _POLL_S = 0.1
+_KEPT = "SELECT event_id FROM events UNION ALL SELECT event_id FROM corrections"
+_KNOWN_AGAIN = "SELECT value FROM counters WHERE name = 'turns_duplicate'"
 
 
 def run(fault: Fault, stage: Stage, patience: float) -> dict[str, Any]:
@@ -26,7 +30,7 @@ def run(fault: Fault, stage: Stage, patience: float) -> dict[str, Any]:
     """
     stage.load.resume()
     time.sleep(stage.random.uniform(0.5, 2.5))
-    before = _pids(stage)
+    before, restarts = _pids(stage), stage.system.restarts
     proof = fault.inflict(stage)
     hurt = time.monotonic()
     proof |= fault.follow(stage, proof)
@@ -35,6 +39,7 @@ def run(fault: Fault, stage: Stage, patience: float) -> dict[str, Any]:
     stage.load.pause()
     quiet = back and until(lambda: _is_quiet(stage), patience * _QUIET_S)
     after, wrong = _pids(stage), fault.wrong(proof)
+    restarted = stage.system.restarts - restarts
     line: dict[str, Any] = {
         "fault": fault.name,
         "victim": fault.victim,
@@ -44,8 +49,15 @@ def run(fault: Fault, stage: Stage, patience: float) -> dict[str, Any]:
         "in_time": back and recovery <= LIMIT_S[fault.victim],
         "wedged": int(not quiet),
         "unproven": int(not (fault.shown(proof) and replaced(fault, before, after))),
+        "up_restarted": restarted,
+        "up_died": died(fault, restarted),
     }
     return line | _account(stage, [] if wrong is None else [wrong])
+
+
+def died(fault: Fault, restarted: int) -> int:
+    """Return how often `up` ended though the fault does not end it; what starts it again hides that."""
+    return 0 if "up" in fault.replaced else restarted
 
 
 def settle(stage: Stage, seconds: float) -> bool:
@@ -54,7 +66,7 @@ def settle(stage: Stage, seconds: float) -> bool:
 
 
 def _works(stage: Stage, fault: Fault, before: Mapping[str, int | None]) -> bool:
-    """Say whether all processes are there, and a turn that is said now arrives."""
+    """Say whether all processes are there, and what is said now arrives by either way."""
     stage.system.keep()
     if not stage.system.is_ready() or not stage.system.answers():
         return False
@@ -62,9 +74,9 @@ def _works(stage: Stage, fault: Fault, before: Mapping[str, int | None]) -> bool
     stage.load.server = (serving["url"], serving["model_name"])  # a restart took other ports
     if not replaced(fault, before, _pids(stage)):
         return False
-    said = stage.load.say(correct=False)
-    arrived = "SELECT count(*) FROM events WHERE event_id = ?"
-    return until(lambda: stage.system.one(arrived, said.turns[-1]) == 1, 3.0)
+    last = [stage.load.say(correct=False, way=way).turns[-1] for way in ("bus", "log")]
+    arrived = "SELECT count(*) FROM events WHERE event_id IN (?, ?)"
+    return until(lambda: stage.system.one(arrived, *last) == len(last), 3.0)
 
 
 def replaced(fault: Fault, before: Mapping[str, int | None], after: Mapping[str, int | None]) -> bool:
@@ -74,7 +86,8 @@ def replaced(fault: Fault, before: Mapping[str, int | None], after: Mapping[str,
 
 def _is_quiet(stage: Stage) -> bool:
     """Say whether everything said has come, is learned, and stands in a version that is live."""
-    if not stage.load.flush(0.1) or _missing(stage):
+    system, load = stage.system, stage.load
+    if system.ended or not load.flush(0.1) or missing(system, load) or unrecognised(system, load):
         return False
     store = open_read_only(stage.system.home)
     try:
@@ -90,22 +103,31 @@ def _is_quiet(stage: Stage) -> bool:
         store.close()
 
 
-def _missing(stage: Stage) -> list[str]:
-    """Return the ids that were said and are not in the store."""
-    said = {one for each in stage.load.said for one in (*each.turns, each.correction) if one is not None}
-    kept = "SELECT event_id FROM events UNION ALL SELECT event_id FROM corrections"
-    return sorted(said - {row[0] for row in stage.system.rows(kept)})
+def missing(system: System, load: Load) -> list[str]:
+    """Return the ids that were said and are not in the store, each with the way it was told."""
+    said = {turn: one.way for one in load.said for turn in one.turns}
+    said |= {one.correction: "bus" for one in load.said if one.correction is not None}
+    kept = {row[0] for row in system.rows(_KEPT)}
+    return sorted(f"{one} by {way}" for one, way in said.items() if one not in kept)
+
+
+def unrecognised(system: System, load: Load) -> int:
+    """Return how many turns that were told both ways have come by one of them alone, so far."""
+    twice = sum(len(one.turns) for one in load.said if one.way == "both")
+    return int(max(0, twice - (system.one(_KNOWN_AGAIN) or 0)))
 
 
 def _account(stage: Stage, wrong: list[str]) -> dict[str, Any]:
     """Count what is lost, doubled, or wrong; `wrong` was found already."""
-    missing = _missing(stage)
+    lost, once = missing(stage.system, stage.load), unrecognised(stage.system, stage.load)
+    detail = [*lost[:3], *([f"{once} turns told both ways came by one"] if once else [])]
     found = inspect(stage.system.home, learning=True)
     doubles = [one for one in found if one.kind == "double"]
     others = [one for one in found if one.kind not in ("double", "told")]
     differs = _weights(stage)
     return {
-        "lost": len(missing),
+        "lost": len(lost),
+        "unrecognised": once,
         "duplicated": sum(one.number for one in doubles),
         "weights_mismatch": int(differs is not None),
         "said": sum(len(one.turns) + (one.correction is not None) for one in stage.load.said),
@@ -113,7 +135,7 @@ def _account(stage: Stage, wrong: list[str]) -> dict[str, Any]:
         "steps": stage.system.one("SELECT count(*) FROM steps WHERE state = 'confirmed'"),
         "versions": stage.system.one("SELECT count(*) FROM versions"),
         "findings": [*wrong, *(f"{one.name}: {one.detail}" for one in (*doubles, *others))],
-        "detail": [*missing[:3], *([differs] if differs else [])],
+        "detail": [*detail, *([differs] if differs else [])],
     }
 
 

@@ -114,7 +114,7 @@ def send_again(stage: Stage, proof: Proof) -> Proof:
     since = min(row["newest_ts"] or 0 for row in loss) - _BEFORE_MS if named else None
     return {
         "named": sum(row["frames"] for row in loss),
-        "corrections_sent_again": 0 if since is None else stage.load.say_again(since),
+        "conversations_sent_again": 0 if since is None else stage.load.say_again(since),
     }
 
 

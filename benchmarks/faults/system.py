@@ -65,6 +65,8 @@ class System:
             self.environment["HEEDLOOP_BUS__URL"] = broker
         self.move_clock(0)
         self.environment |= {"PYTHONPATH": str(_CLOCK), "HEEDLOOP_BENCHMARK_CLOCK": str(self.clock)}
+        self.restarts = 0
+        """how often it had ended by itself, and `keep` started it again"""
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -84,6 +86,7 @@ class System:
         """Start it again where it has ended; returns whether it had."""
         if self._process is not None and self._process.poll() is None:
             return False
+        self.restarts += self._process is not None
         self.start()
         return True
 

@@ -139,6 +139,27 @@ async def test_program_that_is_not_there_is_one_clear_line(store: Store, tmp_pat
             supervisor.failed.result()
 
 
+async def test_a_log_that_grew_too_long_is_moved_aside_under_the_running_child(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.supervisor._TRIM_EVERY_S", 0.05)
+    output, limit = tmp_path / "logs" / "loop.log", 32 * 2**20
+    aside = output.with_suffix(".log.1")
+    talks = "import time\nwhile True: print('alive', flush=True); time.sleep(0.02)"
+    async with supervised(store, tmp_path, python("loop", talks)) as supervisor:
+        await supervisor.wait_ready("loop", DEADLINE_S)
+        pid = supervisor.pid("loop")
+        await until(lambda: output.stat().st_size > 0)
+        os.truncate(output, limit + 1)
+        await until(lambda: aside.exists() and output.stat().st_size < limit)
+        await until(lambda: output.read_bytes().endswith(b"alive\n"))
+        assert set(output.read_text().split()) == {"alive"}, "it goes on at the new end, without a hole"
+        assert supervisor.pid("loop") == pid
+    assert aside.read_bytes().startswith(b"alive\n")
+    assert aside.stat().st_size > limit
+    assert aside.stat().st_mode & 0o777 == 0o600
+
+
 async def test_drain_asks_the_last_spec_first_and_one_at_a_time(store: Store, tmp_path: Path) -> None:
     order = tmp_path / "order"
     names = ("broker", "vllm", "loop", "learner")

@@ -7,14 +7,16 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from benchmarks.faults import round
 from benchmarks.faults.__main__ import FAULTS, plan
 from benchmarks.faults.proxy import Proxy
-from benchmarks.faults.report import is_good, passed, summary, times
+from benchmarks.faults.report import COUNTED, is_good, passed, summary, times
 from benchmarks.faults.stage import Proof
+from benchmarks.faults.system import System
 from benchmarks.soak import growth, settled
 from learner.temporary_server import free_port
 
@@ -53,7 +55,7 @@ PROOFS: dict[str, tuple[Proof, Proof]] = {
     ),
 }
 """of each fault: what it leaves when it happened, and when it did nothing"""
-COUNTED = {"lost": 0, "duplicated": 0, "wedged": 0, "weights_mismatch": 0, "unproven": 0}
+NONE = dict.fromkeys(COUNTED, 0)
 LINE = {
     "fault": "kill_loop",
     "victim": "loop",
@@ -61,7 +63,8 @@ LINE = {
     "findings": [],
     "round_s": 30.0,
     "recovery_s": 1.0,
-    **COUNTED,
+    "up_restarted": 0,
+    **NONE,
 }
 
 
@@ -118,11 +121,38 @@ def test_one_bad_round_fails_the_run(name: str) -> None:
     assert not is_good(bad)
 
 
-def test_a_finding_fails_the_run_and_a_late_round_is_only_told() -> None:
-    assert not passed(summary([{**LINE, "findings": ["cut log: 28 committed frames ..."]}]))
-    late = summary([{**LINE, "in_time": False}])
-    assert passed(late)
-    assert late["late"] == 1
+def test_a_finding_or_a_late_round_fails_the_run_and_patience_is_for_the_late_one_alone() -> None:
+    found, late = [{**LINE, "findings": ["cut log: 28 committed frames ..."]}], [{**LINE, "in_time": False}]
+    assert not passed(summary(found, patience=3))
+    strict, patient = summary(late), summary(late, patience=3)
+    assert not passed(strict)
+    assert (strict["late"], strict["late_fails"], strict["failed"]) == (1, True, ["late"])
+    assert passed(patient)
+    assert (patient["late"], patient["late_fails"], patient["failed"]) == (1, False, [])
+
+
+def test_up_may_only_end_where_the_fault_ends_it() -> None:
+    ends = {fault.name for fault in FAULTS if round.died(fault, 1) == 0}
+    assert ends == {"kill_supervisor", "torn_log", "cut_log"}
+    assert not any(round.died(fault, 0) for fault in FAULTS)
+    told = summary([{**LINE, "up_restarted": 1}, {**LINE, "up_restarted": 2}])
+    assert told["up_restarted"] == 3
+    assert passed(told)
+
+
+def test_it_is_counted_that_up_ended_by_itself_and_was_started_again(tmp_path: Path) -> None:
+    system = System(tmp_path / "home", tmp_path / "none", "no address", tmp_path / "log", tmp_path)
+    try:
+        assert system.keep()
+        assert system.restarts == 0, "it was never there"
+        assert round.until(lambda: system.ended is not None, 60), "nothing can be started with that"
+        assert system.keep()
+        assert system.restarts == 1
+        assert round.until(lambda: system.ended is not None, 60)
+        system.start()
+        assert system.restarts == 1, "that was asked for"
+    finally:
+        system.kill()
 
 
 def test_growth_is_measured_behind_the_warm_up() -> None:
