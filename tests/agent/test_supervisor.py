@@ -160,6 +160,32 @@ async def test_a_log_that_grew_too_long_is_moved_aside_under_the_running_child(
     assert aside.stat().st_mode & 0o777 == 0o600
 
 
+async def test_a_log_that_cannot_be_moved_aside_is_moved_when_it_can(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.supervisor._TRIM_EVERY_S", 0.05)
+    failed: list[bool] = []
+    trim = ChildLog.trim
+
+    def watched(log: ChildLog) -> bool:
+        try:
+            return trim(log)
+        except OSError:
+            failed.append(True)
+            raise
+
+    monkeypatch.setattr(ChildLog, "trim", watched)
+    output = tmp_path / "logs" / "loop.log"
+    aside = output.with_suffix(".log.1")
+    async with supervised(store, tmp_path, python("loop", "import time; time.sleep(600)")) as supervisor:
+        await supervisor.wait_ready("loop", DEADLINE_S)
+        aside.mkdir()  # nothing can be copied there
+        os.truncate(output, 32 * 2**20 + 1)
+        await until(lambda: bool(failed))
+        aside.rmdir()
+        await until(aside.is_file)
+
+
 async def test_drain_asks_the_last_spec_first_and_one_at_a_time(store: Store, tmp_path: Path) -> None:
     order = tmp_path / "order"
     names = ("broker", "vllm", "loop", "learner")
