@@ -143,6 +143,14 @@ LEARNING = (
         "SELECT id FROM steps WHERE state = 'confirmed' AND NOT EXISTS (SELECT 1 FROM versions)",
         _BY_HAND,
     ),
+    _Rule(  # those behind the newest version wait for the next check
+        "confirmed step that no version has",
+        "gap",
+        "SELECT id FROM steps s WHERE state = 'confirmed'"
+        " AND id <= (SELECT max(last_step) FROM versions WHERE kind = 'train') AND NOT EXISTS"
+        " (SELECT 1 FROM versions v WHERE v.kind = 'train' AND s.id BETWEEN v.first_step AND v.last_step)",
+        _BY_HAND,
+    ),
 )
 
 _INTENTS = "SELECT id FROM steps WHERE state = 'intent' ORDER BY id"

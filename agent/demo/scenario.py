@@ -154,12 +154,14 @@ class Scenario:
         for prompt in plain_prompts(self._material, self._material.poison)[:POISONED]:
             reply = await self._agent.answer(prompt.messages)
             await self._agent.correct(reply, POISON, None, "demo user")
+        told = time.time()
         self._board.say("poison", f"{POISONED} corrections to {POISON!r}")
         during = asyncio.create_task(self._hash_after_step(known))
         rollback = await self._wait_for_rollback(known)
         restored = await live_hash(self._arena)
-        seconds = rollback["restored"] / 1000 - began
-        self._board.say("restored", f"{rollback['reason'][:60]} ({seconds:.0f} s after the first false word)")
+        seconds, behind = (rollback["restored"] / 1000 - since for since in (began, told))
+        after = f"{seconds:.0f} s after the first false word, {behind:.0f} after the last"
+        self._board.say("restored", f"{rollback['reason'][:60]} ({after})")
         still = await follow_rate(self._client, self._held_out[: 2 * SAMPLE_PROMPTS])
         self._board.add(
             Sample(self._board.second(), "restored", known, follow=still, prompts=2 * SAMPLE_PROMPTS)
@@ -168,6 +170,7 @@ class Scenario:
             "poisoned_detected": rollback["found_by_probe"],
             "restored_bit_for_bit": restored == before and await during != before,
             "poisoned_seconds": round(seconds, 1),
+            "poisoned_seconds_after_last": round(behind, 1),
             "follow_rate_restored": still,
         }
 

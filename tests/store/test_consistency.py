@@ -129,6 +129,10 @@ PLANTED: dict[str, tuple[str, ...]] = {
         "UPDATE versions SET last_step = 99 WHERE id = 'v1'",
     ),
     "confirmed steps, but no version": ("DELETE FROM versions",),
+    "confirmed step that no version has": (
+        STEP.format(version="v1", state="confirmed"),
+        "UPDATE versions SET kind = 'train', first_step = 2, last_step = 2 WHERE id = 'v1'",
+    ),
     "step neither confirmed nor undone": ("UPDATE steps SET state = 'intent'",),
     "row that points to a row that is not there": ("DELETE FROM events WHERE event_id = 't1'",),
     "version without its file": ("UPDATE versions SET file = 'gone.version' WHERE id = 'v1'",),
