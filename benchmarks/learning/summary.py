@@ -35,7 +35,8 @@ def summary(results: Results) -> dict[str, Any]:
 def merged(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the means of one cell over its seeds; `interval` is the 95 % one of the follow-rate.
 
-    `intervals` are those of other figures over seeds, `n` of how many answers, facts or texts each is.
+    `intervals` are those of other figures over seeds, `n` of how many answers, facts or texts each is,
+    `moved` is of the first seed.
     """
     follow = [fmean(row["follow"].values()) for row in rows]
     items = sum(len(hits) for row in rows for hits in row["follow_items"].values())

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import PreTrainedModel
 
 from benchmarks.learner import optimizers, passes
 from benchmarks.learner.__main__ import every_cell
@@ -53,6 +54,23 @@ def test_a_recipe_moves_what_a_gdn_layer_has(tiny_qwen35_path: Path) -> None:
     # A_log and dt_bias move, too (tests/learner/test_trainer.py), but four steps are less than a bf16 of them
     for part in ("in_proj_qkv", "in_proj_z", "in_proj_b", "in_proj_a", "conv1d"):
         assert found[f"linear_attn.{part}"] > 0, part
+
+
+def test_fine_tuning_in_fp32_leaves_nothing_behind_but_parameters(tiny_qwen35_path: Path) -> None:
+    base, tokenizer = load_model(tiny_qwen35_path, torch.bfloat16)
+    models = Models(load_model(tiny_qwen35_path, torch.bfloat16)[0], base, tokenizer)
+    corrections = corrections_of(models, (JSON_KEY,), 2, 0)
+    learned = learned_by("adamw", models, (JSON_KEY,), corrections, [], 0)
+    assert learned.steps > 0
+    assert any(
+        not torch.equal(a, b) for a, b in zip(base.parameters(), models.model.parameters(), strict=True)
+    )
+    models.reset()
+    for parts in (PreTrainedModel.named_parameters, PreTrainedModel.named_buffers):
+        now = dict(parts(models.model))
+        for name, value in parts(base):
+            assert now[name].dtype == value.dtype, name
+            assert torch.equal(now[name], value), name
 
 
 def test_parts_of_one_model_are_not_taken_for_those_of_another(tmp_path: Path) -> None:
