@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from itertools import islice
 
 from policies import trust
 from policies.config import Config
@@ -15,8 +16,8 @@ from store import corrections, examples, reviews, senders
 from store.clock import now_ms
 
 _HOUR_MS = 3_600_000
-_ORDINARY = 1_000
-"""Ordinary answers that are looked at for words which are nothing special."""
+_ORDINARY, _LOOKED_AT = 1_000, 10_000
+"""Ordinary answers whose words are nothing special, and how many of all senders are looked at for them."""
 _COMPARED = 200
 """Live examples that a new one is compared with, at most."""
 
@@ -110,9 +111,9 @@ class Admission:
 
     def _ordinary(self, connection: sqlite3.Connection, sender: Sender) -> frozenset[str]:
         """Return the words of answers that nobody complained of and that `sender` cannot have made up."""
-        found = examples.ordinary_answers(connection, _ORDINARY)
-        sound = [text for text, other in found if other is None or trust.vouches(other, sender, self._trust)]
-        return trust.words_of(" ".join(sound))
+        found = examples.ordinary_answers(connection, _LOOKED_AT)
+        sound = (text for text, other in found if other is None or trust.vouches(other, sender, self._trust))
+        return trust.words_of(" ".join(islice(sound, _ORDINARY)))
 
     def _by_others(self, connection: sqlite3.Connection, example: Example, sender: Sender) -> list[Example]:
         found = examples.of_direction(connection, example.direction, _COMPARED)

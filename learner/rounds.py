@@ -79,7 +79,7 @@ class Rounds:
         pending = examples.pending(self._store)
         waiting = sum(one.example.parent is None for one in pending) or len(pending)
         quiet_s = self._quiet.seconds(examples.newest_waiting(self._store))
-        if waiting and not examples.general(self._store, 1):
+        if waiting and not self._general():
             return False  # no step without replay; the agent's first ordinary turn brings some
         return schedule.round_starts(waiting, quiet_s, self._config.training)
 
@@ -153,11 +153,11 @@ class Rounds:
 
     def check(self) -> bool:
         """Probe the live weights; make them a durable version, or roll them back. True when kept."""
-        kept = self._is_kept()
+        kept = self._judge()
         give_back()
         return kept
 
-    def _is_kept(self) -> bool:
+    def _judge(self) -> bool:
         run, judged = self._watch.look(self._lineage.version.id)
         if judged.breach:
             self._record(run, "breach", "; ".join(judged.reasons))
@@ -276,8 +276,7 @@ class Rounds:
 
     def _general(self) -> list[Usable]:
         """Return what replay is drawn from: new ordinary turns and the pool, without what a probe asks."""
-        found = examples.general(self._store, GENERAL_POOL)
-        return [one for one in found if not self._suite.asks(one.example.context)]
+        return examples.general(self._store, GENERAL_POOL, lambda one: not self._suite.asks(one.context))
 
     def _earlier(self, pending: Sequence[Usable]) -> dict[str, Usable]:
         """Return what was learned in earlier rounds and is not corrected now; no rows are made of it yet."""

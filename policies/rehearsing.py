@@ -125,14 +125,19 @@ def other_directions(stated: Sequence[str], taught: Sequence[str], detect: Detec
     return [*fit, *OTHER_DIRECTIONS]
 
 
+def bare(text: str) -> str:
+    """Return what makes two prompts the same: their words, whatever the case and the space."""
+    return " ".join(text.lower().split())
+
+
 def prompts_of(texts: Sequence[str], forbidden: Sequence[str], detect: Detect | None = None) -> list[str]:
     """Return the prompts to rehearse on: short requests that give no direction, and none of `forbidden`."""
-    out = {" ".join(text.lower().split()) for text in forbidden}
+    out = frozenset(map(bare, forbidden))
     return [
         text
         for text in dict.fromkeys(text.strip() for text in texts)
         if 0 < len(text) <= _LONGEST_PROMPT
-        and " ".join(text.lower().split()) not in out
+        and bare(text) not in out
         and not directing_sentences(text, "user")
         and not read_constraints(text, detect).constraints
     ]

@@ -143,16 +143,13 @@ LEARNING = (
         "SELECT id FROM steps WHERE state = 'confirmed' AND NOT EXISTS (SELECT 1 FROM versions)",
         _BY_HAND,
     ),
-    _Rule(  # those behind the newest version wait for the next check
-        "confirmed step that no version has",
-        "gap",
-        "SELECT id FROM steps s WHERE state = 'confirmed'"
-        " AND id <= (SELECT max(last_step) FROM versions WHERE kind = 'train') AND NOT EXISTS"
-        " (SELECT 1 FROM versions v WHERE v.kind = 'train' AND s.id BETWEEN v.first_step AND v.last_step)",
-        _BY_HAND,
-    ),
 )
 
+_SPANS = (
+    "SELECT first_step, last_step FROM versions WHERE kind = 'train' AND first_step IS NOT NULL"
+    " ORDER BY first_step"
+)
+_CONFIRMED = "SELECT id FROM steps WHERE state = 'confirmed' ORDER BY id"
 _INTENTS = "SELECT id FROM steps WHERE state = 'intent' ORDER BY id"
 
 
@@ -160,10 +157,24 @@ def examine_rows(store: Store, *, learning: bool) -> Iterator[Damage]:
     """Yield what is wrong in the rows. `learning`: a learner runs, so its newest step may be under way."""
     for rule in (*INGEST, *LEARNING):
         yield from damage(rule.name, rule.kind, _firsts(store.rows(rule.sql)), rule.advice)
+    yield from damage("confirmed step that no version has", "gap", _outside(store), _BY_HAND)
     intents = _firsts(store.rows(_INTENTS))
     if learning and intents and intents[-1] == store.rows("SELECT max(id) FROM steps")[0][0]:
         intents = intents[:-1]
     yield from damage("step neither confirmed nor undone", "open", intents, _AT_START)
+
+
+def _outside(store: Store) -> list[object]:
+    """Return the confirmed steps before the end of the newest version that are in no version at all."""
+    spans = [(row["first_step"], row["last_step"]) for row in store.rows(_SPANS)]
+    found: list[object] = []
+    last = 0
+    for (step,) in store.rows(_CONFIRMED):
+        while spans and spans[0][0] <= step:
+            last = max(last, spans.pop(0)[1])
+        if step > last and spans:
+            found.append(step)
+    return found
 
 
 def _firsts(rows: list[sqlite3.Row]) -> list[object]:

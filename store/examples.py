@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -127,8 +127,8 @@ def of_agent(connection: sqlite3.Connection, agent: str, limit: int) -> list[tup
     return _with_sender(connection, "ifnull(c.agent, v.agent) = ?", (agent,), limit)
 
 
-def ordinary_answers(connection: sqlite3.Connection, limit: int) -> list[tuple[str, Sender | None]]:
-    """Return the newest answers of general replay, each with who sent it: None, the base model itself."""
+def ordinary_answers(connection: sqlite3.Connection, limit: int) -> Iterator[tuple[str, Sender | None]]:
+    """Yield the newest answers of general replay, each with who sent it: None, the base model itself."""
     rows = connection.execute(
         "SELECT e.chosen, e.origin, v.source, v.agent FROM examples e"
         " LEFT JOIN decisions d ON d.id = e.decision_id LEFT JOIN events v ON v.event_id = d.turn_event_id"
@@ -136,10 +136,8 @@ def ordinary_answers(connection: sqlite3.Connection, limit: int) -> list[tuple[s
         " ORDER BY e.id DESC LIMIT ?",
         (limit,),
     )
-    return [
-        (row["chosen"], None if row["origin"] == "base" else Sender(row["source"], row["agent"]))
-        for row in rows
-    ]
+    for row in rows:
+        yield row["chosen"], None if row["origin"] == "base" else Sender(row["source"], row["agent"])
 
 
 def add_general_example(connection: sqlite3.Connection, example: Example) -> bool:
@@ -318,10 +316,15 @@ def needing_pair(store: Store) -> list[Example]:
     return [_example(row) for row in rows]
 
 
-def general(store: Store, limit: int) -> list[Usable]:
-    """Return general replay: a quarter the agent's newest ordinary turns, the rest the base model's pool."""
-    ordinary = _general(store, "ordinary", "DESC", max(1, limit // 4))
-    return ordinary + _general(store, "base", "ASC", limit - len(ordinary))
+def general(store: Store, limit: int, is_fit: Callable[[Example], bool] = lambda _: True) -> list[Usable]:
+    """Return general replay: a quarter the agent's newest ordinary turns, the rest the base model's pool.
+
+    Of the ordinary turns the newest `limit` are looked at for some that are fit.
+    """
+    newest = _general(store, "ordinary", "DESC", limit)
+    ordinary = [found for found in newest if is_fit(found.example)][: max(1, limit // 4)]
+    pool = [found for found in _general(store, "base", "ASC", limit) if is_fit(found.example)]
+    return ordinary + pool[: limit - len(ordinary)]
 
 
 def plain_systems(store: Store, limit: int) -> list[str]:

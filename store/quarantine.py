@@ -44,11 +44,12 @@ def decide(connection: sqlite3.Connection, example_id: str, word: Word) -> bool:
     return True
 
 
-def among(store: Store, example_ids: Collection[str]) -> list[str]:
-    """Return which of some examples are in quarantine now, or were dropped from there."""
+def withdrawn(store: Store, example_ids: Collection[str]) -> list[str]:
+    """Return which of some examples are in quarantine or held now, or were dropped or refused."""
     marks = ",".join("?" * len(example_ids))
     rows = store.rows(
-        f"SELECT id FROM examples WHERE id IN ({marks}) AND state IN ('quarantined', 'refused') ORDER BY id",
+        f"SELECT id FROM examples WHERE id IN ({marks}) AND state IN ('quarantined', 'held', 'refused')"
+        " ORDER BY id",
         tuple(example_ids),
     )
     return [row["id"] for row in rows]

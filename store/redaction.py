@@ -7,6 +7,7 @@ can try guesses against the tags.
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +65,18 @@ class Redaction:
         if isinstance(value, list | tuple):
             return [self._argument(part) for part in value]
         if isinstance(value, dict):
-            return {self.text(name): self._argument(part) for name, part in value.items()}
+            return dict(self._field(name, part) for name, part in value.items())
         return value
+
+    def _field(self, name: str, value: Any) -> tuple[str, Any]:
+        """Redact an argument; one that its name alone makes a secret is read as it stands in JSON."""
+        if not isinstance(value, str):
+            return self.text(name), self._argument(value)
+        try:
+            ((found, clean),) = json.loads(self.text(json.dumps({name: value}, ensure_ascii=False))).items()
+        except ValueError:  # the secret went over the end of the value
+            return self.text(name), self._tag("field", value)
+        return self.text(found), self.text(clean)
 
     def _tag(self, kind: str, secret: str) -> str:
         digest = hashlib.blake2b(

@@ -67,7 +67,7 @@ def show_forgetting(config: Config, *, json: bool) -> None:
     print_table("follow-rate of what was learned, after each check (items)", columns, rows)
     probes = list(dict.fromkeys(name for stage in stages for name in stage["general"]))
     general = [(name, *(stage["general"].get(name, "-") for stage in stages)) for name in probes]
-    print_table("the other probes", ("probe", *columns[1:]), general)
+    print_table("the other probes of these checks", ("probe", *columns[1:]), general)
     if found["backward_transfer"] is not None:
         print_table("backward transfer (last less first)", ("mean",), [(found["backward_transfer"],)])
 

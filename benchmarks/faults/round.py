@@ -112,7 +112,10 @@ def missing(system: System, load: Load) -> list[str]:
 
 
 def unrecognised(system: System, load: Load) -> int:
-    """Return how many turns that were told both ways have come by one of them alone, so far."""
+    """Return how many turns that were told both ways have come by one of them alone, so far: at least.
+
+    A message that the broker brings twice is known again, too, and hides one.
+    """
     twice = sum(len(one.turns) for one in load.said if one.way == "both")
     return int(max(0, twice - (system.one(_KNOWN_AGAIN) or 0)))
 

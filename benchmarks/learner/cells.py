@@ -51,11 +51,11 @@ def _status(field: str) -> int:
 
 
 class Cells:
-    """Results that are there already, in a file that is written after each cell: of one model, one CPU."""
+    """Results that are there already, in a file that is written after each cell: of a model, in one type."""
 
     def __init__(self, path: Path, model: str) -> None:
         self._path, self._model = path, model
-        self._of = f"{model} on {platform.processor() or platform.machine()}, {compute_dtype()}"
+        self._of = f"{model} on {platform.machine()}, {compute_dtype()}"
         kept: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
         self._all = kept
         self._known: dict[str, Any] = kept.setdefault(self._of, {})

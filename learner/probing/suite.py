@@ -15,6 +15,7 @@ from learner.probing import scores
 from learner.probing.health import health
 from learner.probing.material import ProbeMaterial
 from policies.example import Example
+from policies.rehearsing import bare
 from policies.turn import Message
 
 FOLLOW_ITEMS = 8
@@ -49,7 +50,7 @@ class ProbeSuite:
         self._model = model
         self._tokenizer = tokenizer
         self._full = material
-        self._asked = frozenset(material.asked)
+        self._asked = frozenset(map(bare, material.asked))
         self._follows = follows
         self._max_tokens = max_tokens
         self._base = base
@@ -113,7 +114,7 @@ class ProbeSuite:
 
     def asks(self, context: Sequence[Message]) -> bool:
         """Tell whether a conversation asks what a probe asks: to train on it would blind the probe."""
-        return any(turn["role"] == "user" and str(turn["content"]) in self._asked for turn in context)
+        return any(turn["role"] == "user" and bare(str(turn["content"])) in self._asked for turn in context)
 
     @property
     def own(self) -> set[str]:

@@ -64,7 +64,7 @@ class InstantLayer:
         self._store, self._config, self._live, self._vectors = store, config, live, vectors
         self._model, self._tokenizer, self._general = model, tokenizer, general
         self._tried: dict[str, _Tried] = {}
-        self._judged: tuple[str | None, int] | None = None
+        self._made: dict[str, tuple[str, ...]] = {}
 
     def look(self) -> None:
         """Make or renew the vector of each direction with new corrections that are still to be trained on.
@@ -109,29 +109,27 @@ class InstantLayer:
             self._live.on(slot.model_copy(update={"scale": 1 - followed}))
 
     def _let_go(self) -> None:
-        """Switch off each vector of which an example is in quarantine: a rollback may leave it on.
+        """Switch off each vector of which an example is in quarantine or held: a rollback may leave it on.
 
         Those that are left, or come back, make a new one while they are to be trained on.
         """
-        now = self._version(), quarantine.last(self._store)
-        if now == self._judged:
-            return
         for slot in self._live.slots():
-            out = quarantine.among(self._store, self._made_of(slot))
+            out = quarantine.withdrawn(self._store, self._made_of(slot))
             if out:
-                why = f"made of {', '.join(out)}, in quarantine"
+                why = f"made of {', '.join(out)}, in quarantine or held"
                 done = self._live.off(slot.name, why)
                 with self._store.write() as connection:
                     outbox.alert(connection, f"steering {slot.name} off, version {done['version']}: {why}")
                 self._tried = {d: tried for d, tried in self._tried.items() if name_of(d) != slot.name}
-        self._judged = now
 
     def _made_of(self, slot: Slot) -> tuple[str, ...]:
         """Return the examples in a vector: none where it was made by hand, or its file is gone."""
-        try:
-            return self._vectors.open(slot.name, slot.vector_id).examples
-        except InputError:
-            return ()
+        if slot.vector_id not in self._made:
+            try:
+                self._made[slot.vector_id] = self._vectors.open(slot.name, slot.vector_id).examples
+            except InputError:
+                return ()
+        return self._made[slot.vector_id]
 
     def _renew(self, direction: str, corrections: list[Example]) -> None:
         before, made_of = self._tried.get(direction), tuple(example.id for example in corrections)

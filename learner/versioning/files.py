@@ -8,7 +8,7 @@ import hashlib
 import os
 from pathlib import Path
 
-from policies.errors import GuardRefused
+from policies.errors import GuardRefused, InputError
 
 
 class Damaged(GuardRefused):
@@ -24,10 +24,16 @@ def publish(partial: Path, path: Path) -> None:
 
 
 def keep_private(folder: Path) -> None:
-    """Let nobody but the owner into a folder of weights and its files, as in the state folder."""
-    folder.chmod(0o700)
-    for path in folder.iterdir():
-        path.chmod(0o600)
+    """Let nobody but the owner into a folder of weights and its files, as in the state folder.
+
+    Raises InputError where it is another user's.
+    """
+    try:
+        folder.chmod(0o700)
+        for path in folder.iterdir():
+            path.chmod(0o600)
+    except PermissionError as error:
+        raise InputError(f"{folder}: belongs to another user; give a new folder") from error
 
 
 def sha256_of(path: Path) -> str:

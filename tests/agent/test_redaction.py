@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agent.inbound import Inbound
 from agent.ingest import Ingest
 from agent.language import detect_language
 from agent.sources.followed import FollowedFile
 from policies.config import Config
+from policies.messages import CommandPayload
 from store import commands
 from store.database import Store
 from store.offsets import Offset
@@ -79,6 +84,22 @@ def test_a_command_keeps_all_that_is_no_secret(store: Store) -> None:
     assert first.args == plain
     tag = Redaction(store.path.parent).text(SECRET)
     assert second.args == {**plain, "prompts": [f"Use {tag} now.", "Why?"]}
+
+
+def test_an_argument_that_its_name_makes_a_secret_is_one(tmp_path: Path) -> None:
+    named = {"password": "hunter2abc9", "name": "hunter2abc9", "deep": [{"api_key": "a1b2c3d4e5f6a7b8"}]}
+    command = CommandPayload(event_id="o", command="steer", args=named)
+    found = Redaction(tmp_path).command(command).args
+    assert found["name"] == "hunter2abc9"
+    assert found["password"].startswith("<secret:")
+    assert found["deep"][0]["api_key"].startswith("<secret:")
+
+
+@given(st.dictionaries(st.sampled_from(["password", "api_key", "name"]), st.text(max_size=60)))
+def test_whatever_an_argument_says_it_stays_a_command(args: dict[str, str]) -> None:
+    with TemporaryDirectory() as home:
+        found = Redaction(Path(home)).command(CommandPayload(event_id="o", command="steer", args=args)).args
+    assert found.keys() == args.keys()
 
 
 def test_the_same_secret_has_one_tag_and_another_home_another(tmp_path: Path) -> None:

@@ -482,24 +482,3 @@ def test_a_verb_is_run_as_the_service_with_its_user_settings_and_secrets(tmp_pat
     )
     assert (without.returncode, without.stderr.count("\n")) == (2, 1)
     assert "no unit heedloop" in without.stderr
-
-
-def test_log_that_grew_too_long_is_moved_aside_under_its_writer(tmp_path: Path) -> None:
-    log = ChildLog(tmp_path / "vllm.log", limit=100)
-    with log.open() as output:
-        output.write(b"x" * 200 + b"\nlast words\n")
-        output.flush()
-        assert log.last_line() == "last words"
-        assert log.trim()
-        assert not log.trim()
-        output.write(b'{"event": "goes on", "level": "info"}\n')
-    assert log.last_line() == "goes on"
-    assert (tmp_path / "vllm.log.1").read_text().endswith("last words\n")
-
-
-def test_last_line_is_of_the_present_process_only(tmp_path: Path) -> None:
-    log = ChildLog(tmp_path / "loop.log")
-    with log.open() as output:
-        output.write(b"of the first\n")
-    log.open().close()
-    assert log.last_line() == ""

@@ -65,6 +65,15 @@ def test_one_bad_example_leaves_the_vector_of_the_others(bench: Bench) -> None:
     assert bad not in made_of(bench)
 
 
+def test_a_vector_of_what_is_held_goes_off_too(bench: Bench) -> None:
+    bench.instant.look()
+    bad = min(made_of(bench))
+    with bench.system.store.write() as connection:
+        examples.hold(connection, [bad], "its agent teaches it for different questions")
+    bench.instant.look()
+    assert bad not in made_of(bench)
+
+
 def test_a_learner_that_starts_anew_without_the_layer_lets_go_too(bench: Bench) -> None:
     bench.instant.look()
     bad = min(made_of(bench))

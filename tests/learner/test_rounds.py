@@ -134,7 +134,7 @@ def test_a_round_changes_the_live_bytes_and_each_correction_counts_its_quota(ben
 
 
 def test_what_a_probe_asks_is_never_replayed(bench: Bench) -> None:
-    fact = load_material().facts[0].question
+    fact = f" {load_material().facts[0].question.upper()}"
     context = ({"role": "system", "content": "Be kind."}, {"role": "user", "content": fact})
     asked = Example(id="o1", kind="general", context=context, chosen="Yes.", origin="ordinary")
     correct(bench.store, "e1", "e2")

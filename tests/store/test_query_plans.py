@@ -79,7 +79,7 @@ def test_the_queues_of_the_status_are_counted_in_indexes_alone(migrated: Store) 
         (examples.pending, "examples_by_state (kind=? AND state=?)"),
         (examples.needing_pair, "examples_by_state (kind=? AND state=?)"),
         (
-            lambda store: examples.ordinary_answers(store.connection, 9),
+            lambda store: list(examples.ordinary_answers(store.connection, 9)),
             "examples_by_state (kind=? AND state=?)",
         ),
         (lambda store: examples.general(store, 9), "examples_for_replay (kind=? AND state=? AND origin=?)"),
