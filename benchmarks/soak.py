@@ -4,8 +4,9 @@
 in a followed log, corrections, clients that chat, steps and probes all the while. Resident memory of each
 process, with its descendants, is read every few seconds; growth is the median of the last tenth over the
 median of the first tenth after the warm-up, which is a fifth of the time, and for the learner also its first
-eight steps; null where too little is left to say. Each minute is a line on stderr, and in `soak.jsonl` of the
-folder.
+eight steps; null where too little is left to say. The learner gives freed memory back after each check, and
+takes it again with the next step: `growth_of_peaks`, the highest of the last third over that of the first,
+says whether what it needs at most grows. Each minute is a line on stderr, each sample one in `soak.jsonl`.
 """
 
 from __future__ import annotations
@@ -87,12 +88,13 @@ def _watch(system: System, load: Load, journal: Path, seconds: float) -> list[di
     began, told = time.monotonic(), 0.0
     while time.monotonic() - began < seconds:
         samples.append(resident(system) | {"steps": _steps(system)})
-        if time.monotonic() - told >= 60:
-            told = time.monotonic()
-            line = {"s": int(told - began), **samples[-1], "answered": load.answered}
-            with journal.open("a") as file:
-                file.write(json.dumps(line) + "\n")
-            sys.stderr.write(json.dumps(line) + "\n")
+        now = time.monotonic()
+        line = json.dumps({"s": int(now - began), **samples[-1], "answered": load.answered}) + "\n"
+        with journal.open("a") as file:
+            file.write(line)
+        if now - told >= 60:
+            told = now
+            sys.stderr.write(line)
         time.sleep(SAMPLE_S)
     return samples
 
@@ -125,6 +127,14 @@ def growth(values: Sequence[int]) -> float | None:
     return float(f"{median(values[-part:]) / median(values[:part]) - 1:.4f}")
 
 
+def growth_of_peaks(values: Sequence[int]) -> float | None:
+    """Return the highest of the last third over that of the first, less one; None for too few to say."""
+    if len(values) < _FEWEST:
+        return None
+    part = len(values) // 3
+    return float(f"{max(values[-part:]) / max(values[:part]) - 1:.4f}")
+
+
 def _private(process: psutil.Process) -> int:
     try:
         memory = process.memory_info()
@@ -147,6 +157,7 @@ def _report(system: System, load: Load, samples: Sequence[dict[str, int]], secon
         "samples": len(samples),
         "samples_of_learner": len(settled(samples, "learner")),
         "growth": grown,
+        "growth_of_peaks": {name: growth_of_peaks(settled(samples, name)) for name in names},
         "growth_worst": max(known) if len(known) == len(grown) else None,
         "resident_mb": {name: samples[-1][name] // 2**20 for name in names},
         "steps": _steps(system),

@@ -17,7 +17,7 @@ from benchmarks.faults.proxy import Proxy
 from benchmarks.faults.report import COUNTED, is_good, passed, summary, times
 from benchmarks.faults.stage import Proof
 from benchmarks.faults.system import System
-from benchmarks.soak import growth, settled
+from benchmarks.soak import growth, growth_of_peaks, settled
 from learner.temporary_server import free_port
 
 STOOD = ({"stopped": 6, "state": "T"}, {"stopped": 6, "state": "S"})
@@ -163,6 +163,12 @@ def test_growth_is_measured_behind_the_warm_up() -> None:
     assert len(settled(samples, "loop")) == 80
     assert growth(settled(samples[:60], "learner")) is None
     assert growth([100] * 50 + [110] * 50) == pytest.approx(0.1)
+
+
+def test_what_rises_and_falls_has_not_grown_while_its_peaks_have_not() -> None:
+    assert growth_of_peaks([100, 120] * 50 + [120] * 20) == 0.0
+    assert growth_of_peaks([100, 120] * 30 + [100, 132] * 30) == pytest.approx(0.1)
+    assert growth_of_peaks([100] * 39) is None
 
 
 @contextmanager
