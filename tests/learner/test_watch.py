@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -16,14 +16,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from learner.generation import greedy
 from learner.model import load_model
 from learner.probing.material import ProbeMaterial, load_material
-from learner.probing.suite import ProbeSuite
+from learner.probing.suite import ProbeRun, ProbeSuite
 from learner.tokens import end_token, prompt_of
 from learner.versioning.retire import retire
 from learner.watch import Watch
 from policies.config import GuardConfig
 from policies.evidence import Detector
 from policies.example import Example
-from policies.guard import Judgement
+from policies.guard import Judgement, Scores
 from store import evidence, examples, probes, state, steps, versions
 from store.database import Store
 from store.versions import Version
@@ -194,3 +194,39 @@ def test_each_of_ten_directions_is_looked_at_within_a_few_checks(system: System)
         looked_at |= {direction_of(system, name) for name in run.scores["follow"]}
         record_probes(system.store, "accept", run.scores)
     assert looked_at == {*rules, "Answer in capitals."}
+
+
+@dataclass
+class Told:
+    """A suite that scores what it is told to, and remembers what it was asked for."""
+
+    first: Scores
+    rest_of: Scores
+    asked: list[tuple[str, ...]] = field(default_factory=list)
+
+    def drawn(self, number: int) -> str:
+        return "part"
+
+    def rest(self, part: str) -> str:
+        return "rest"
+
+    def run(self, learned: object, systems: object, *, part: str, only: Sequence[str] = (), check: int = 0):
+        self.asked.append(tuple(only))
+        found = self.first if part == "part" else {name: self.rest_of[name] for name in only}
+        return ProbeRun(found, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("leak", "asked"), [(2.0, [(), ("leak",)]), (0.0, [(), ("leak",), ("facts",)])], ids=["breach", "none"]
+)
+def test_the_quickest_suspect_is_looked_at_first_and_a_breach_ends_the_look(
+    store: Store, leak: float, asked: list[tuple[str, ...]]
+) -> None:
+    record_probes(store, "baseline", {"facts": {f"q{i}": 1.0 for i in range(60)}})
+    part = {f"q{i}": float(i > 2) for i in range(24)}
+    first = {"facts": part, "leak": {f"p{i}": 0.2 for i in range(8)}}
+    rest = {"facts": {f"q{i}": 1.0 for i in range(24, 60)}, "leak": {f"p{i}": leak for i in range(8, 60)}}
+    suite = Told(first, rest)
+    judged = Watch(store, GuardConfig(), suite).look("v")[1]  # type: ignore[arg-type]
+    assert suite.asked == asked
+    assert judged.breach is (leak > 0)
