@@ -158,11 +158,15 @@ class Supervisor:
         while True:
             await asyncio.sleep(_TRIM_EVERY_S)
             for name, kept in self._children.items():
-                try:
-                    if await asyncio.to_thread(kept.output.trim):
-                        log.info("log moved aside", child=name, to=f"{kept.output.path}.1")
-                except OSError as error:  # a full disk: the next look may find room
-                    log.warning("log not moved aside", child=name, reason=str(error))
+                await _trim(name, kept.output)
+
+
+async def _trim(name: str, output: ChildLog) -> None:
+    try:
+        if await asyncio.to_thread(output.trim):
+            log.info("log moved aside", child=name, to=f"{output.path}.1")
+    except OSError as error:  # a full disk: the next look may find room
+        log.warning("log not moved aside", child=name, reason=str(error))
 
 
 async def run(

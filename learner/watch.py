@@ -37,9 +37,8 @@ class Watch:
         systems = examples.plain_systems(self._store, SYSTEMS)
         run = self._suite.run(examples.learned(self._store), systems, part=part, check=check)
         judged = self._judge(run, evidence.about(self._store, version), version)
-        rest = self._suite.rest(part)
         for probe in sorted(judged.suspect, key=_slowness):
-            more = self._suite.run([], systems, part=rest, only=(probe,))
+            more = self._suite.run([], systems, part=self._suite.rest(part), only=(probe,))
             judged = self._judge(more, judged.detectors, version)
             run = _together(run, more)
             if judged.breach:

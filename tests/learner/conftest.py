@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_system import make_model
 
 from learner.live.arena import Arena, place
 from learner.live.control import PAGE, ControlPage
@@ -38,6 +39,12 @@ def owner() -> Iterator[Owner]:
     idle.kill()
     if idle.process.stdin is not None:
         idle.process.stdin.close()
+
+
+@pytest.fixture(scope="module")
+def model_dir(smollm2_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint of a random model of two narrow layers (`small_system`)."""
+    return make_model(tmp_path_factory.mktemp("small") / "model", smollm2_path)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import small_system
 import torch
-from small_system import CONFIG, System, fill, make_model, serve
+from small_system import CONFIG, System, fill, serve
 from torch import Tensor
 
 from learner.commands import MOST_TRIES, carry_out
@@ -22,11 +22,6 @@ from store import backoff, commands, examples, quarantine, state, versions
 
 NAME = "model.layers.0.mlp.up_proj.weight"
 Opened = Callable[[], System]
-
-
-@pytest.fixture(scope="module")
-def model_dir(smollm2_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_model(tmp_path_factory.mktemp("carrying-out") / "model", smollm2_path)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_system import CONFIG, CORRECTIONS, System, correction_of, make_model
+from small_system import CONFIG, CORRECTIONS, System, correction_of
 from steering_bench import MOST_NLL, Bench, steering_bench, steering_of
 from torch import Tensor
 from typer.testing import CliRunner
@@ -56,11 +56,6 @@ def alerts(system: System) -> list[str]:
         row["payload"]
         for row in system.store.rows("SELECT payload FROM outbox WHERE payload LIKE '%instant vector%'")
     ]
-
-
-@pytest.fixture(scope="module")
-def model_dir(smollm2_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_model(tmp_path_factory.mktemp("instant") / "model", smollm2_path)
 
 
 @pytest.fixture

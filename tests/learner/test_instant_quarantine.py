@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from sqlite3 import Connection
 from typing import Any
 
 import pytest
 import torch
-from small_system import CORRECTIONS, make_model, unmatchable_baseline
+from small_system import CORRECTIONS, unmatchable_baseline
 from steering_bench import Bench, steering_bench
 
 from learner.steering.instant import InstantLayer
 from policies.config import SteeringConfig
 from store import examples, quarantine, versions
-
-
-@pytest.fixture(scope="module")
-def model_dir(smollm2_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_model(tmp_path_factory.mktemp("instant-quarantine") / "model", smollm2_path)
 
 
 @pytest.fixture
@@ -55,22 +51,16 @@ def test_a_vector_of_what_is_quarantined_goes_off_and_comes_back_with_it(bench: 
     assert torch.equal(bench.rows(), added)
 
 
-def test_one_bad_example_leaves_the_vector_of_the_others(bench: Bench) -> None:
+@pytest.mark.parametrize("take_out", [examples.quarantine, examples.hold])
+def test_one_bad_example_leaves_the_vector_of_the_others(
+    bench: Bench, take_out: Callable[[Connection, list[str], str], object]
+) -> None:
     bench.instant.look()
     bad = max(made_of(bench))
     with bench.system.store.write() as connection:
-        examples.quarantine(connection, [bad], "by hand")
+        take_out(connection, [bad], "by hand")
     bench.instant.look()
     assert len(made_of(bench)) == 4
-    assert bad not in made_of(bench)
-
-
-def test_a_vector_of_what_is_held_goes_off_too(bench: Bench) -> None:
-    bench.instant.look()
-    bad = min(made_of(bench))
-    with bench.system.store.write() as connection:
-        examples.hold(connection, [bad], "its agent teaches it for different questions")
-    bench.instant.look()
     assert bad not in made_of(bench)
 
 

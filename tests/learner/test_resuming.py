@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import small_system
-from small_system import CONFIG, CORRECTIONS, fill, make_model, serve
+from small_system import CONFIG, CORRECTIONS, fill, serve
 
 from store import versions
 from store.database import open_store
@@ -26,11 +26,6 @@ KILLS = (
     ("mark", 4),
     ("_record", 2),  # a version boundary: all of it is durable
 )
-
-
-@pytest.fixture(scope="module")
-def model_dir(smollm2_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_model(tmp_path_factory.mktemp("resuming") / "model", smollm2_path)
 
 
 @pytest.fixture

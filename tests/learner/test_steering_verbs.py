@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 from safetensors import safe_open
-from small_system import make_model
 from typer.testing import CliRunner
 
 from learner.base_model import model_hash
@@ -22,11 +21,6 @@ from learner.verbs import steering
 from policies.errors import InputError
 from store import state, versions
 from store.database import open_store
-
-
-@pytest.fixture(scope="module")
-def model_dir(smollm2_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_model(tmp_path_factory.mktemp("verbs") / "model", smollm2_path)
 
 
 @pytest.fixture
