@@ -98,7 +98,7 @@ CREATE TEMP VIEW rollbacks AS
 SELECT v.id, v.rowid AS number, strftime('%Y-%m-%d %H:%M:%S', v.created / 1000, 'unixepoch') AS "when",
     v.note AS why, v.parent AS version,
     (SELECT count(*) FROM main.steps t WHERE t.state = 'rolled_back' AND t.id > ifnull(v.last_step, 0)
-        AND t.intent < v.created) AS steps_undone,
+        AND t.intent <= v.created) AS steps_undone,
     (SELECT count(*) FROM main.quarantine q WHERE q.created BETWEEN v.created AND v.created + 60000
         AND instr(v.note, q.reason)) AS quarantined,
     (SELECT p.id FROM main.probes p WHERE p.verdict = 'breach' AND p.created <= v.created + 60000

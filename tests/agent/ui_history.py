@@ -116,7 +116,7 @@ def _train(store: Store, base: versions.Version, example: str) -> versions.Versi
 
 def _undo(store: Store, target: versions.Version, example: str) -> None:
     """Take a bad step, as the learner does when the probes fall."""
-    _step(store, target.id, example, 3.5)
+    bad = _step(store, target.id, example, 3.5)
     reason = "nll 2.66 -> 3.10"
     back = versions.new_version(
         target,
@@ -127,10 +127,13 @@ def _undo(store: Store, target: versions.Version, example: str) -> None:
         fingerprint="01",
         note=reason,
     )
+    row = store.row("SELECT intent FROM steps WHERE id = ?", (bad,))
+    assert row is not None
+    same_millisecond = back.model_copy(update={"created": row["intent"]})
     with store.write() as connection:
         undone = steps.undo_after(connection, target.last_step or 0, "rolled_back")
         examples.quarantine(connection, undone, reason)
-        versions.add(connection, back)
+        versions.add(connection, same_millisecond)
         _probe(connection, (target.last_step or 0) + 1, target.id, "breach", {example: 0.0}, reason)
 
 
