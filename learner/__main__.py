@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from learner.allocator import keep_few_kernels
 from policies.errors import HeedloopError
 from store.logs import configure_logs
 from store.settings import load_config
@@ -14,6 +15,7 @@ def main() -> int:
     try:
         config = load_config()
         configure_logs("learner", config.log.level)
+        keep_few_kernels()
         from learner.process import run  # heavy: torch and transformers
 
         run(config)

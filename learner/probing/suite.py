@@ -83,6 +83,7 @@ class ProbeSuite:
                 scores.kl_to_base(self._model, self.under(system, material.prompts)) for system in systems
             ]
             found["leak"] = max(under, key=lambda items: sum(items.values()) / len(items))
+            self._answers_under = {system: self._answers_under[system] for system in systems}
         if learned and "follow" in only:
             chosen = spread_over_directions(learned, FOLLOW_ITEMS, random.Random(check))
             found["follow"] = scores.follow(

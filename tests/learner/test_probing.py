@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import weakref
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,18 @@ def test_what_spreads_under_the_agents_system_turn_is_a_leak_and_nothing_is_aske
     assert set(both.scores) == {"leak"}
     assert mean_of(both) >= mean_of(alone), "the worst of the system turns counts"
     assert "leak" not in without.scores
+
+
+def test_what_the_base_answers_under_a_system_turn_is_let_go_when_the_agent_has_another(
+    models: tuple[ProbeSuite, dict[str, torch.nn.Parameter]],
+) -> None:
+    suite, _ = models
+    suite.run([], [PIRATE], only={"leak"})
+    answer = weakref.ref(suite.under(PIRATE, suite._full.prompts)[0].log_probs)
+    suite.run([], [PIRATE], only={"leak"})
+    assert answer() is not None, "made once while it is the agent's"
+    suite.run([], ["Answer as an encyclopedia does."], only={"leak"})
+    assert answer() is None
 
 
 def mean_of(run: ProbeRun) -> float:
