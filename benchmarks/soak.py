@@ -5,8 +5,9 @@ in a followed log, corrections, clients that chat, steps and probes all the whil
 process, with its descendants, is read every few seconds; growth is the median of the last tenth over the
 median of the first tenth after the warm-up, which is a fifth of the time, and for the learner also its first
 eight steps; null where too little is left to say. The learner gives freed memory back after each check, and
-takes it again with the next step: `growth_of_peaks`, the highest of the last third over that of the first,
-says whether what it needs at most grows. Each minute is a line on stderr, each sample one in `soak.jsonl`.
+takes it again with the next step, so that a median says in which of both it was read: `growth_of_peaks` and
+`growth_of_means` are those of the highest and the mean, of the last third over the first. Each minute is a
+line on stderr, each sample one in `soak.jsonl`.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 import psutil
@@ -127,12 +128,12 @@ def growth(values: Sequence[int]) -> float | None:
     return float(f"{median(values[-part:]) / median(values[:part]) - 1:.4f}")
 
 
-def growth_of_peaks(values: Sequence[int]) -> float | None:
-    """Return the highest of the last third over that of the first, less one; None for too few to say."""
+def growth_of_thirds(values: Sequence[int], of: Callable[[Sequence[int]], float]) -> float | None:
+    """Return what `of` says of the last third over that of the first, less one; None for too few to say."""
     if len(values) < _FEWEST:
         return None
     part = len(values) // 3
-    return float(f"{max(values[-part:]) / max(values[:part]) - 1:.4f}")
+    return float(f"{of(values[-part:]) / of(values[:part]) - 1:.4f}")
 
 
 def _private(process: psutil.Process) -> int:
@@ -157,7 +158,8 @@ def _report(system: System, load: Load, samples: Sequence[dict[str, int]], secon
         "samples": len(samples),
         "samples_of_learner": len(settled(samples, "learner")),
         "growth": grown,
-        "growth_of_peaks": {name: growth_of_peaks(settled(samples, name)) for name in names},
+        "growth_of_peaks": {name: growth_of_thirds(settled(samples, name), max) for name in names},
+        "growth_of_means": {name: growth_of_thirds(settled(samples, name), fmean) for name in names},
         "growth_worst": max(known) if len(known) == len(grown) else None,
         "resident_mb": {name: samples[-1][name] // 2**20 for name in names},
         "steps": _steps(system),

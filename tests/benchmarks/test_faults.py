@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
@@ -17,7 +18,7 @@ from benchmarks.faults.proxy import Proxy
 from benchmarks.faults.report import COUNTED, is_good, passed, summary, times
 from benchmarks.faults.stage import Proof
 from benchmarks.faults.system import System
-from benchmarks.soak import growth, growth_of_peaks, settled
+from benchmarks.soak import growth, growth_of_thirds, settled
 from learner.temporary_server import free_port
 
 STOOD = ({"stopped": 6, "state": "T"}, {"stopped": 6, "state": "S"})
@@ -166,9 +167,11 @@ def test_growth_is_measured_behind_the_warm_up() -> None:
 
 
 def test_what_rises_and_falls_has_not_grown_while_its_peaks_have_not() -> None:
-    assert growth_of_peaks([100, 120] * 50 + [120] * 20) == 0.0
-    assert growth_of_peaks([100, 120] * 30 + [100, 132] * 30) == pytest.approx(0.1)
-    assert growth_of_peaks([100] * 39) is None
+    assert growth_of_thirds([100, 120] * 50 + [120] * 20, max) == 0.0
+    assert growth_of_thirds([100, 120] * 30 + [100, 132] * 30, max) == pytest.approx(0.1)
+    assert growth_of_thirds([100, 120] * 60, fmean) == 0.0
+    assert growth_of_thirds([100, 120] * 30 + [110, 132] * 30, fmean) == pytest.approx(0.1)
+    assert growth_of_thirds([100] * 39, max) is None
 
 
 @contextmanager
