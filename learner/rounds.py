@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from math import isfinite
 
@@ -96,15 +96,16 @@ class Rounds:
         now = [found for found in (*window, *general) if found.example.id not in later]
         rows = [row for found in self._trainable(now) for row in self._trainer.rows_for(found.example)]
         self._trainer.warm(rows, most=AHEAD)
-        self._keep_only({found.example.id for found in (*pending, *general)})
+        self._keep_only([*pending, *general])
         return bool(later)
 
     def _window(self, pending: Sequence[Usable]) -> list[Usable]:
         """Return what the next batch may be made of: a flood holds up neither a step nor a command."""
         return self._screening.may_train(pending, self._config.training.corrections_per_batch)[:WINDOW]
 
-    def _keep_only(self, usable: Set[str]) -> None:
+    def _keep_only(self, found: Sequence[Usable]) -> None:
         """Drop what no next batch holds: a turn of the agent is replay for a while, and then never again."""
+        usable = {one.example.id for one in found}
         if self._trainer.row_book.example_ids - usable <= self._reminders:
             return
         if self._config.training.reminder_share:
@@ -154,6 +155,7 @@ class Rounds:
     def check(self) -> bool:
         """Probe the live weights; make them a durable version, or roll them back. True when kept."""
         kept = self._judge()
+        self._keep_only([*examples.pending(self._store), *self._general()])  # a round may never end
         give_back()
         return kept
 

@@ -71,3 +71,24 @@ def test_rows_of_turns_that_are_no_replay_any_more_are_dropped(system: System) -
         system.rounds.prepare()
         assert system.trainer.row_book.example_ids == newest | pool | corrections
         assert set(system.rounds._known) == newest | pool | corrections
+
+
+def test_rows_of_old_turns_are_dropped_while_a_round_goes_on_and_on(system: System) -> None:
+    corrections = {f"e{number}" for number in range(CORRECTIONS)}
+    pool = {f"g{number}" for number in range(4)}
+    days: list[set[str]] = []
+
+    def next_day() -> bool:
+        """Between two steps: the agent goes on talking, and is corrected again."""
+        if len(days) < 4:
+            days.append(ordinary_turns(system, len(days)))
+            with system.store.write() as connection:
+                more = correction_of(f"n{len(days)}", f"Day {len(days)}?", f"DAY {len(days)}", "A day.")
+                examples.upsert_correction_example(connection, more, 1)
+        return False
+
+    system.rounds.run(next_day)
+    assert len(days) == 4
+    held = system.trainer.row_book.example_ids
+    assert not held & (days[0] | days[1] | days[2])
+    assert held <= days[3] | pool | corrections | {"n1", "n2", "n3", "n4"}
