@@ -47,10 +47,16 @@ def merged(rows: list[dict[str, Any]]) -> dict[str, Any]:
             name: fmean(row["follow"][name] for row in rows) for name in rows[0]["follow"]
         },
         "paraphrase": fmean(fmean(row["paraphrase"].values()) for row in rows),
-        **{name: fmean(row[name] for row in rows) for name in _AVERAGED},
+        **{name: _mean([row[name] for row in rows]) for name in _AVERAGED},
         "intervals": {name: over_seeds([row[name] for row in rows]) for name in _SPREAD if len(rows) > 1},
         "n": {name: sum(row["n"][name] for row in rows) for name in rows[0]["n"]},
         "moved": rows[0]["moved"],
         "seeds": len(rows),
         "items": items,
     }
+
+
+def _mean(values: list[float | None]) -> float | None:
+    """Return the mean of what was measured; None where nothing was, as `quality` of a toy without facts."""
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None

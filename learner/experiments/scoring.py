@@ -131,14 +131,14 @@ class Scorer:
         model: PreTrainedModel,
         directions: Sequence[Direction],
         shots_of: Mapping[str, Sequence[Message]],
-    ) -> float:
-        """Return how many of the facts that the base knows are still right under a direction."""
+    ) -> float | None:
+        """Return the share of the facts known to the base that is still right; None where it knows none."""
         right = []
         for direction in directions:
             items = material.directed(direction, 0, [fact.question for fact in self._known])
             answers = self._answers(model, items, shots_of[direction.name])
             right += [matches(fact, answer) for fact, answer in zip(self._known, answers, strict=True)]
-        return fmean(right)
+        return fmean(right) if right else None
 
 
 def _behind(shots: Sequence[Message], messages: Sequence[Message]) -> list[Message]:

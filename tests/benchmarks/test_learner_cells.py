@@ -17,7 +17,9 @@ from benchmarks.learning.recipes import learned_by
 from learner.experiments.course import Models, corrections_of
 from learner.experiments.directions import JSON_KEY
 from learner.experiments.hybrid.study import moved
+from learner.experiments.scoring import Scorer
 from learner.model import load_model
+from learner.probing.material import load_material
 from policies.example import Example
 
 
@@ -54,6 +56,14 @@ def test_a_recipe_moves_what_a_gdn_layer_has(tiny_qwen35_path: Path) -> None:
     # A_log and dt_bias move, too (tests/learner/test_trainer.py), but four steps are less than a bf16 of them
     for part in ("in_proj_qkv", "in_proj_z", "in_proj_b", "in_proj_a", "conv1d"):
         assert found[f"linear_attn.{part}"] > 0, part
+
+
+def test_a_toy_that_knows_no_fact_is_scored_without_quality(tiny_qwen35_path: Path) -> None:
+    base, tokenizer = load_model(tiny_qwen35_path)
+    scorer = Scorer(base, tokenizer, load_material().facts[:4])
+    assert not any(scorer.base_facts.values())
+    found = scorer.score(base, (JSON_KEY,))
+    assert (found["quality"], found["nll_ratio"]) == (None, 1.0)
 
 
 def test_fine_tuning_in_fp32_leaves_nothing_behind_but_parameters(tiny_qwen35_path: Path) -> None:

@@ -75,6 +75,12 @@ def test_the_report_has_the_keys_that_are_asked_for_with_intervals_over_seeds(tm
     assert report["baselines"]["adamw"] == {}
 
 
+def test_a_model_without_quality_has_a_report_that_says_so(tmp_path: Path) -> None:
+    results = Results(tmp_path / "cells", "toy")
+    results.add(Cell("json_key", 1, 0), found(0.0) | {"quality": None})
+    assert summary(results)["json_key"]["1"]["quality"] is None
+
+
 def test_a_recipe_is_heedloops_with_one_change() -> None:
     own = TrainingConfig()
     assert config_of("heedloop") == own == config_of("no_rehearsal")
